@@ -111,7 +111,7 @@ impl InForce {
 
     fn take(&mut self, step: Option<FollowStep>) {
         match step {
-            Some(FollowStep::Commit(commit)) => {
+            Some(FollowStep::Changes(commit)) => {
                 if commit.changes.iter().any(|change| self.keys.contains(&change.key)) {
                     self.doubt();
                 }

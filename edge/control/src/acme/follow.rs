@@ -54,7 +54,7 @@ impl CertificateFollower {
                     self.follow.read_failed();
                 }
             }
-            FollowStep::Commit(commit) => {
+            FollowStep::Changes(commit) => {
                 for change in &commit.changes {
                     // Those of another authority are none of this one.
                     let Some(name) = change.key.strip_prefix(&self.prefix).map(str::to_owned) else { continue };

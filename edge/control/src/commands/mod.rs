@@ -248,7 +248,7 @@ impl Commands {
         async move {
             while let Some(step) = follow.next().await {
                 let is_deleted = match step {
-                    FollowStep::Commit(commit) => {
+                    FollowStep::Changes(commit) => {
                         commit.changes.iter().any(|change| change.value.is_some() && keys.contains(&change.key))
                     }
                     FollowStep::ReadAll => match catalog.get_all(&keys).await {

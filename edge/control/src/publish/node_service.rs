@@ -190,7 +190,7 @@ impl Publisher {
                         follow.read_failed();
                     }
                 }
-                FollowStep::Commit(commit) => {
+                FollowStep::Changes(commit) => {
                     self.uploads.owned.note_commit(&commit.changes);
                     let ended: Vec<AppName> = commit.changes.iter().filter_map(|change| apps.note(change)).collect();
                     for app in ended {

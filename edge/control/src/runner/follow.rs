@@ -53,7 +53,7 @@ impl Shared {
                     Err(RecvError::Closed) => return,
                 },
                 step = follow.next() => match step {
-                    Some(FollowStep::Commit(commit)) => self.apply(&commit).await,
+                    Some(FollowStep::Changes(commit)) => self.apply(&commit).await,
                     Some(FollowStep::ReadAll) => {
                         self.reconcile_all();
                         self.end_deleted_work().await;

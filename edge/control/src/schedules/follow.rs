@@ -46,7 +46,7 @@ impl Scheduler {
             let is_idle = self.state.known.lock().is_empty();
             tokio::select! {
                 step = follow.next() => match step {
-                    Some(FollowStep::Commit(commit)) => self.follow_commit(&commit).await,
+                    Some(FollowStep::Changes(commit)) => self.follow_commit(&commit).await,
                     Some(FollowStep::ReadAll) => self.refresh_all().await,
                     None => return,
                 },

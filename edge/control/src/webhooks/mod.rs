@@ -168,7 +168,7 @@ impl Webhooks {
             gauge!("devanture_webhook_messages_waiting").set(queue.len() as f64);
             tokio::select! {
                 step = follow.next() => match step {
-                    Some(FollowStep::Commit(commit)) => {
+                    Some(FollowStep::Changes(commit)) => {
                         commit.changes.iter().for_each(|change| note_change(&mut queue, change));
                     }
                     Some(FollowStep::ReadAll) => if let Err(error) = self.read_waiting(&mut queue).await {

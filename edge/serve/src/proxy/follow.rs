@@ -43,7 +43,7 @@ impl Following {
         loop {
             tokio::select! {
                 step = self.follow.next() => match step {
-                    Some(FollowStep::Commit(commit)) => self.apply(&commit).await,
+                    Some(FollowStep::Changes(commit)) => self.apply(&commit).await,
                     Some(FollowStep::ReadAll) => if let Err(error) = self.read_all().await {
                         tracing::error!(%error, "the catalog cannot be read: upstreams stay as they are");
                         self.follow.read_failed();
@@ -209,7 +209,7 @@ mod tests {
         let deleted = gone::deleted_app_key(&"shop".parse().unwrap());
         for (change, pools) in [(put(deleted.clone(), &json!({})), 0), (Change::Delete(deleted), 1)] {
             commit(&*catalog, vec![change]).await;
-            let Some(FollowStep::Commit(commit)) = following.follow.next().await else { panic!("no commit") };
+            let Some(FollowStep::Changes(commit)) = following.follow.next().await else { panic!("no commit") };
             following.apply(&commit).await;
             assert_eq!(registry.all().len(), pools);
         }

@@ -428,7 +428,7 @@ const NOT_FOLLOWED: &str = "webhooks-added/shop";
 fn followed(revision: Revision, value: Option<&str>) -> Option<FollowStep> {
     let (kind, key) = (RecordKind::WaitingMessage, FOLLOWED.to_owned());
     let changes = vec![FollowedChange { kind, key, value: value.map(|value| value.as_bytes().into()) }];
-    Some(FollowStep::Commit(FollowedCommit { revision, changes, went_back: false }))
+    Some(FollowStep::Changes(FollowedCommit { revision, changes, went_back: false }))
 }
 
 pub(super) async fn a_follower_reads_at_first_and_gets_each_commit_in_order(harness: impl Harness) {
@@ -442,7 +442,7 @@ pub(super) async fn a_follower_reads_at_first_and_gets_each_commit_in_order(harn
     assert_eq!(follow.next().await, Some(FollowStep::ReadAll));
     assert_eq!(follow.next().await, followed(first, Some("1")));
     let of_others = FollowedCommit { revision: second, changes: Vec::new(), went_back: false };
-    assert_eq!(follow.next().await, Some(FollowStep::Commit(of_others)));
+    assert_eq!(follow.next().await, Some(FollowStep::Changes(of_others)));
     assert_eq!(follow.next_now(), Poll::Ready(followed(third, None)));
     assert_eq!(follow.next_now(), Poll::Pending);
     // A follower that reads everything after a change does so for the followed record, and not for the other one.

@@ -29,7 +29,7 @@ pub enum FollowStep {
     /// All records of its kinds are to be read. Commits that were in the reading may still follow it.
     ReadAll,
     /// A commit is to be taken in.
-    Commit(FollowedCommit),
+    Changes(FollowedCommit),
 }
 
 /// A commit, as a follower gets it. Every commit is one, also without a change that is followed.
@@ -172,8 +172,8 @@ impl Follow {
     pub async fn changed(&mut self) -> bool {
         loop {
             match self.next().await {
-                Some(FollowStep::Commit(commit)) if commit.changes.is_empty() && !commit.went_back => {}
-                Some(FollowStep::Commit(_)) => {
+                Some(FollowStep::Changes(commit)) if commit.changes.is_empty() && !commit.went_back => {}
+                Some(FollowStep::Changes(_)) => {
                     self.reading_begins();
                     return true;
                 }
@@ -226,7 +226,7 @@ impl Follow {
         self.last = *revision;
         let changes = changes.iter().filter(|change| self.has_prefix_of(change)).filter_map(FollowedChange::of);
         let changes = changes.filter(|change| self.kinds.iter().any(|(_, kind)| *kind == change.kind)).collect();
-        FollowStep::Commit(FollowedCommit { revision: *revision, changes, went_back })
+        FollowStep::Changes(FollowedCommit { revision: *revision, changes, went_back })
     }
 
     fn has_prefix_of(&self, change: &Change) -> bool {
@@ -310,13 +310,13 @@ mod tests {
             assert_eq!(seconds_to_next(&mut follow).await, (seconds, Some(FollowStep::ReadAll)));
         }
         sender.send(commit(1)).unwrap();
-        assert!(matches!(follow.next().await, Some(FollowStep::Commit(_))));
+        assert!(matches!(follow.next().await, Some(FollowStep::Changes(_))));
         follow.read_failed();
         assert_eq!(seconds_to_next(&mut follow).await, (1, Some(FollowStep::ReadAll)));
         // Commits are taken in meanwhile.
         follow.read_failed();
         sender.send(commit(2)).unwrap();
-        assert!(matches!(seconds_to_next(&mut follow).await, (0, Some(FollowStep::Commit(_)))));
+        assert!(matches!(seconds_to_next(&mut follow).await, (0, Some(FollowStep::Changes(_)))));
         assert_eq!(seconds_to_next(&mut follow).await, (2, Some(FollowStep::ReadAll)));
     }
 
@@ -325,7 +325,7 @@ mod tests {
         let (_folder, sender, follow) = world();
         let mut follow = follow.read_every(Duration::from_secs(60)).begun();
         sender.send(commit(1)).unwrap();
-        assert!(matches!(seconds_to_next(&mut follow).await, (0, Some(FollowStep::Commit(_)))));
+        assert!(matches!(seconds_to_next(&mut follow).await, (0, Some(FollowStep::Changes(_)))));
         assert_eq!(seconds_to_next(&mut follow).await, (60, Some(FollowStep::ReadAll)));
         tokio::time::advance(Duration::from_secs(50)).await;
         sender.send(commit(2)).unwrap();
@@ -338,7 +338,7 @@ mod tests {
         let (_folder, sender, mut follow) = world();
         for (revision, expected) in [(5, false), (6, false), (4, true), (5, false)] {
             sender.send(commit(revision)).unwrap();
-            let Some(FollowStep::Commit(commit)) = follow.next().await else { panic!("no commit") };
+            let Some(FollowStep::Changes(commit)) = follow.next().await else { panic!("no commit") };
             assert_eq!((commit.revision, commit.went_back), (revision, expected));
             let next = follow.next_now();
             assert_eq!(next == Poll::Ready(Some(FollowStep::ReadAll)), expected, "{next:?}");

@@ -309,7 +309,7 @@ async fn law_11_long_manifests_of_an_app_that_has_not_pushed_are_read_in_turns()
 
 /// Reports to a node what was committed.
 fn hear(owned: &Owned, follow: &mut Follow) {
-    while let Poll::Ready(Some(FollowStep::Commit(commit))) = follow.next_now() {
+    while let Poll::Ready(Some(FollowStep::Changes(commit))) = follow.next_now() {
         owned.note_commit(&commit.changes);
     }
 }

@@ -92,7 +92,7 @@ impl Follower {
             self.report_look(&mut retries, &mut reloads);
             tokio::select! {
                 step = self.follow.next() => match step {
-                    Some(FollowStep::Commit(commit)) => self.apply_commit(&commit).await,
+                    Some(FollowStep::Changes(commit)) => self.apply_commit(&commit).await,
                     Some(FollowStep::ReadAll) => if let Err(error) = self.read_all().await {
                         tracing::error!(%error, "the catalog cannot be read: what is live stays");
                         self.follow.read_failed();
