@@ -1,7 +1,5 @@
 //! Aliases: named pointers of an app outside environments, set manually or by pushes, with or without an expiry.
 
-mod listing;
-
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,8 +20,10 @@ use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Record, Revision};
 use devanture_store::records::gone;
 use devanture_store::records::halves_begun::HalvesBegun;
-use devanture_store::records::{self, AliasRecord};
+use devanture_store::records::{self, AliasRecord, LivePointer};
 
+/// Maximum number of environments, and of aliases, in a status.
+const PLACES_MAX: usize = 1_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Requested state of an alias.
@@ -336,6 +336,42 @@ impl Aliases {
         let next = page.next(&aliases, |alias| alias.name.to_string());
         aliases.truncate(page.limit);
         Ok(AliasList { app: app.clone(), aliases, next })
+    }
+
+    /// Returns the environments and aliases of an app visible to the actor, up to the limit of a status; the flag is
+    /// true if there are more.
+    pub(crate) async fn all_places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
+        let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
+        let mut places = Vec::new();
+        let live = match &actor.environment {
+            Some(own) => {
+                let key = records::live_key(app, own);
+                self.ledger.catalog.get(&key).await?.map(|record| (key, record)).into_iter().collect()
+            }
+            None => self.ledger.catalog.list(&records::live_prefix(app), None, false, PLACES_MAX + 1).await?,
+        };
+        for (key, record) in live.iter().take(PLACES_MAX) {
+            // The status of the environment itself reports the damage.
+            let Ok(pointer) = records::read::<LivePointer>(key, record) else { continue };
+            places.extend(name(key).map(|name| self.environment_status(app, name, &pointer)));
+        }
+        let page = Page { limit: PLACES_MAX, after: None, cursor: "after" };
+        let AliasList { aliases, next, .. } = self.aliases(actor, app, &page).await?;
+        places.extend(aliases);
+        Ok((places, live.len() > PLACES_MAX || next.is_some()))
+    }
+
+    fn environment_status(&self, app: &AppName, name: PlaceName, pointer: &LivePointer) -> PlaceStatus {
+        let domains = self.ledger.live.domains();
+        PlaceStatus {
+            alias: false,
+            version: pointer.version,
+            url: domains.url(&domains.place_host(app, &name)),
+            since_ms: pointer.switched_ms,
+            who: None,
+            expires_ms: None,
+            name,
+        }
     }
 
     /// Deletes an alias; the hostname of the alias then serves no version. With `dry_run`, changes nothing. Returns the
