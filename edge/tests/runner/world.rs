@@ -15,7 +15,7 @@ use devanture_config::limits::Limits;
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::site_toml::{Instances, SERVER_UPSTREAM};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId, edge_toml};
-use devanture_control::runner::{Error, Held, Parts, Runner, Variables, Wanted};
+use devanture_control::runner::{BackendSpec, Error, InstanceLease, Parts, Runner, Variables};
 use devanture_serve::live::{Current, Domains, Follower, Grace, Live, Loader, Preview, PreviewKey};
 use devanture_serve::proxy::address::Policy;
 use devanture_serve::proxy::{
@@ -268,8 +268,8 @@ impl World {
         Version { id, managed: Arc::new(manifest.managed_in(&serving).unwrap()) }
     }
 
-    pub(crate) fn wanted(&self, version: &Version, settings: u64) -> Wanted {
-        Wanted {
+    pub(crate) fn wanted(&self, version: &Version, settings: u64) -> BackendSpec {
+        BackendSpec {
             app: self.app.clone(),
             place: "prod".to_owned(),
             version: version.id,
@@ -280,7 +280,7 @@ impl World {
     }
 
     /// Prepares a version; returns the reported steps.
-    pub(crate) async fn prepare(&self, version: &Version) -> Result<(Held, Vec<String>), Error> {
+    pub(crate) async fn prepare(&self, version: &Version) -> Result<(InstanceLease, Vec<String>), Error> {
         let reported: Mutex<Vec<String>> = Mutex::default();
         let report = |line: &str| reported.lock().unwrap().push(line.to_owned());
         let held = self.runner.prepare(&self.wanted(version, 0), &report).await?;

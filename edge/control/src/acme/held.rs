@@ -18,18 +18,18 @@ use devanture_serve::tls::Error;
 use devanture_serve::tls::files::{Pair, certified};
 
 /// Certificates by name.
-pub(crate) type HeldByName = HashMap<Box<str>, Arc<Held>>;
+pub(crate) type HeldByName = HashMap<Box<str>, Arc<IssuedCertificate>>;
 
 /// Issued certificate.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct IssuedCertificate {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) life: Life,
     /// Position of the certificate's renewal within its time span.
     pub(crate) spread: u32,
 }
 
-impl Held {
+impl IssuedCertificate {
     /// Parses a key and chain in PEM, and their single name; errors name `path`.
     pub(crate) fn read(path: &Path, pem: &[u8], provider: &CryptoProvider) -> Result<(String, Self), Error> {
         let bad = |reason: &str| Error::Certificate { path: path.to_owned(), reason: reason.to_owned() };
@@ -78,7 +78,11 @@ impl Held {
 
 /// Verifies a chain as a client that trusts all of it except the leaf, at the middle of the leaf's validity, since the
 /// machine's clock may be wrong.
-fn verify(name: &str, held: &Held, provider: &Arc<CryptoProvider>) -> Result<(), Box<dyn std::error::Error>> {
+fn verify(
+    name: &str,
+    held: &IssuedCertificate,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let Some((leaf, others)) = held.key.cert.split_first() else { return Ok(()) };
     if others.is_empty() {
         // The authority's root signs leaves directly: clients with the root can verify the leaf.
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_certificate_of_another_name_or_several_is_not_taken() {
-        let read = |pem: &str| Held::read_for("a.example", Path::new("a"), pem, &provider());
+        let read = |pem: &str| IssuedCertificate::read_for("a.example", Path::new("a"), pem, &provider());
         for (names, wrong) in
             [(&["b.example"][..], "it is for b.example"), (&["a.example", "b.example"], "not of one name")]
         {
@@ -158,7 +162,9 @@ mod tests {
         const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
         let (good, _) = issued("a.example", (1, 30));
         let check = |pem: &str| {
-            Held::issued("a.example", pem, None, day_ms(15), &provider()).map(drop).map_err(|e| e.to_string())
+            IssuedCertificate::issued("a.example", pem, None, day_ms(15), &provider())
+                .map(drop)
+                .map_err(|e| e.to_string())
         };
         check(&good).unwrap();
         let (without_root, root) = good.rsplit_once(BEGIN).unwrap();
@@ -185,7 +191,7 @@ mod tests {
             (Some(life(1, 30)), 5, false),
             (Some(life(1, 3)), 25, true),
         ] {
-            let taken = Held::issued("a.example", &pem, replaced, day_ms(day), &provider()).is_ok();
+            let taken = IssuedCertificate::issued("a.example", &pem, replaced, day_ms(day), &provider()).is_ok();
             assert_eq!(taken, expected, "{replaced:?} on the {day}th");
         }
     }

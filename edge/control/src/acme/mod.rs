@@ -45,7 +45,7 @@ use rustls::sign::CertifiedKey;
 
 use account::Authority;
 use devanture_serve::tls::{AUTHORITY_FOLDER, Error, IssuedCertificates, provider};
-use held::{Held, HeldByName};
+use held::{HeldByName, IssuedCertificate};
 use store::authority_name;
 use store::folder::Folder;
 
@@ -124,7 +124,7 @@ impl Acme {
         });
     }
 
-    fn hold(&self, name: &str, certificate: &Arc<Held>) {
+    fn hold(&self, name: &str, certificate: &Arc<IssuedCertificate>) {
         self.change(|held| drop(held.insert(name.into(), Arc::clone(certificate))));
     }
 }
@@ -136,7 +136,7 @@ impl IssuedCertificates for Acme {
     }
 
     fn ends(&self) -> Vec<(String, i64)> {
-        let end = |held: &Held| i64::try_from(held.life.not_after_ms / 1_000).unwrap_or(i64::MAX);
+        let end = |held: &IssuedCertificate| i64::try_from(held.life.not_after_ms / 1_000).unwrap_or(i64::MAX);
         self.held.load().iter().map(|(name, held)| (name.to_string(), end(held))).collect()
     }
 

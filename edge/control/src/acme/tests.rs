@@ -197,7 +197,7 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
     .await;
     let pem = issued(NAME);
     world.acme.folder.keep_certificate(NAME, &pem).await.unwrap();
-    let held = Held::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap();
+    let held = IssuedCertificate::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap();
     assert!(!held.life.is_due(held.spread, None, devanture_base::clock::now_ms()));
     world.acme.hold(NAME, &Arc::new(held));
     let World { acme, requested, folder, .. } = world;
@@ -228,7 +228,7 @@ async fn a_certificate_that_the_edge_before_had_issued_meanwhile_is_served_and_n
         let pem = issued(NAME);
         if is_noted {
             let (rules, now_ms) = (schedule::Rules::new(&Limits::default()), devanture_base::clock::now_ms());
-            let life = Held::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap().life;
+            let life = IssuedCertificate::read_for(NAME, NAME.as_ref(), &pem, &provider()).unwrap().life;
             let mut books = schedule::Books::default();
             books.end(NAME, Ended::Issued { life }, &rules, now_ms);
             acme.folder.keep_books(&books).await.unwrap();

@@ -49,7 +49,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 
 /// Push options besides the archive or manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct PushOptions {
     /// True to only check a manifest.
     pub(super) dry_run: bool,
     options: DeployOptions,
@@ -66,7 +66,7 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         let (parts, incoming) = request.into_parts();
-        let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
+        let mut wanted = PushOptions::of_query(parts.uri.query().unwrap_or_default())?;
         check_source(&wanted.source, &self.publisher.limits())?;
         check_options(&wanted.options)?;
         if wanted.dry_run {
@@ -81,7 +81,7 @@ impl Admin {
         // An archive may take hours to arrive, and its token may be revoked meanwhile.
         self.credentials.check(actor).await?;
         let id = archive.deploy().to_owned();
-        let Wanted { options, source, .. } = wanted;
+        let PushOptions { options, source, .. } = wanted;
         check_source(&source, &self.publisher.limits())?;
         if prefers_async(&parts.headers) {
             // The task runs detached; its record reports the outcome.
@@ -130,7 +130,7 @@ async fn receive(
     mut intake: ArchiveIntake,
     parts: &Parts,
     mut incoming: RequestBody,
-    wanted: &mut Wanted,
+    wanted: &mut PushOptions,
 ) -> Result<ReceivedArchive, Error> {
     if body::media_type(&parts.headers).as_deref() == Some(FORM) {
         receive_form(&mut intake, &parts.headers, incoming, wanted).await?;
@@ -147,7 +147,7 @@ async fn receive_form(
     intake: &mut ArchiveIntake,
     headers: &HeaderMap,
     incoming: RequestBody,
-    wanted: &mut Wanted,
+    wanted: &mut PushOptions,
 ) -> Result<(), Error> {
     let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let boundary = multer::parse_boundary(content_type.unwrap_or_default()).map_err(bad_form)?;
@@ -250,7 +250,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
     preferences.any(|one| one.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("respond-async"))
 }
 
-impl Wanted {
+impl PushOptions {
     /// Parses the query. An unknown parameter is refused: a typing mistake might otherwise make a push live.
     pub(super) fn of_query(query: &str) -> Result<Self, Error> {
         let mut wanted = Self::default();
@@ -342,11 +342,12 @@ mod tests {
 
     #[test]
     fn the_query_says_how_a_push_ends() {
-        let wanted = Wanted::of_query("no_switch&force=1&if_live=4f2a91&allow_warnings=false&message=a+b%21").unwrap();
+        let wanted =
+            PushOptions::of_query("no_switch&force=1&if_live=4f2a91&allow_warnings=false&message=a+b%21").unwrap();
         assert!(wanted.options.no_switch && wanted.options.force && !wanted.options.allow_warnings);
         assert_eq!(wanted.options.if_live.as_deref(), Some("4f2a91"));
         assert_eq!(wanted.source.message.as_deref(), Some("a b!"));
-        assert_eq!(Wanted::of_query("").unwrap(), Wanted::default());
+        assert_eq!(PushOptions::of_query("").unwrap(), PushOptions::default());
     }
 
     #[test]
@@ -355,7 +356,7 @@ mod tests {
         for query in
             [long.as_str(), "noswitch=1", "if_live=", "if_live=xyz123", "no_switch=yes", "=", "message=%ff", "x"]
         {
-            assert_eq!(Wanted::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
+            assert_eq!(PushOptions::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::body::RequestBody;
-use super::bundle::{self, Wanted};
+use super::bundle::{self, PushOptions};
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, answer, body, precondition};
@@ -39,7 +39,7 @@ impl Admin {
             }
         }
         let (parts, incoming) = request.into_parts();
-        let wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
+        let wanted = PushOptions::of_query(parts.uri.query().unwrap_or_default())?;
         let dry_run = wanted.dry_run;
         let push = self.manifest((&app, &environment), wanted, incoming).await;
         if dry_run {
@@ -59,7 +59,7 @@ impl Admin {
     async fn manifest(
         &self,
         place: (&AppName, &PlaceName),
-        wanted: Wanted,
+        wanted: PushOptions,
         mut body: RequestBody,
     ) -> Result<CheckedPush, Error> {
         let ms_max = self.publisher.limits().manifest_ms_max;

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::aliases::Aliases;
 use crate::instances::{Instances, no_backend};
 use crate::ledger::{Action, Actor, AuditEvent, Error, Ledger, nothing_live, update};
-use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
+use crate::runner::{BackendSpec, EndedBy, FrameSender, FrameSource, Once};
 use devanture_base::clock;
 use devanture_base::fair::{Share, Shares};
 use devanture_store::catalog::{Change, Check, Commit};
@@ -27,7 +27,7 @@ const NAMES_MAX: usize = 10;
 
 /// Authorized command, ready to start.
 struct RunToBegin {
-    wanted: Wanted,
+    wanted: BackendSpec,
     request: RunRequest,
     record: RunRecord,
     _share: Share,
@@ -176,7 +176,7 @@ impl Commands {
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
         request: &RunRequest,
-    ) -> Result<(Wanted, LivePointer), Error> {
+    ) -> Result<(BackendSpec, LivePointer), Error> {
         check(request)?;
         self.ledger.must_exist(app).await?;
         self.instances.runner()?;

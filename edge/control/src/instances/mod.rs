@@ -18,7 +18,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use crate::cluster::Nodes;
 use crate::ledger::{Action, Actor, AuditEvent, Error, Ledger, update};
 use crate::places::{FoundInLive, REMEMBERED_MAX};
-use crate::runner::{self, Runner, Wanted};
+use crate::runner::{self, BackendSpec, Runner};
 use crate::signing::Signing;
 use devanture_base::telemetry::Gauges;
 use devanture_host::output::Logs;
@@ -28,7 +28,7 @@ use devanture_store::records::instances::{ScaleRecord, scale_key};
 use devanture_store::records::{self, VersionRecord};
 
 pub(crate) use idle_backends::IdleBackend;
-pub(crate) use turns::{Begun, Turns};
+pub(crate) use turns::{TriedRevisions, Turns};
 pub use user_ids::give_user_ids_apart;
 
 /// Instances of the environments, if the edge runs backends.
@@ -171,11 +171,11 @@ impl Instances {
         version: VersionId,
         managed: Managed,
         settings: u64,
-    ) -> Result<Wanted, Error> {
+    ) -> Result<BackendSpec, Error> {
         let trusted = self.check_backend(app, &version).await?;
         self.give_uid(app, environment.as_str()).await?;
         let (app, place) = (app.clone(), environment.to_string());
-        Ok(Wanted { app, place, version, managed: Arc::new(managed), settings, trusted })
+        Ok(BackendSpec { app, place, version, managed: Arc::new(managed), settings, trusted })
     }
 
     /// Checks that the backend of a stored version may run here. Returns true if an admin of the whole edge pushed the

@@ -22,9 +22,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Settings used by instances of an environment on this node before the settings were stored: a digest of the values
 /// for each revision.
 #[derive(Default)]
-pub(crate) struct Begun(BTreeMap<u64, Digest>);
+pub(crate) struct TriedRevisions(BTreeMap<u64, Digest>);
 
-impl Begun {
+impl TriedRevisions {
     /// Returns the newest revision; 0 if there is none.
     pub(crate) fn newest(&self) -> u64 {
         self.0.keys().next_back().copied().unwrap_or(0)
@@ -52,7 +52,7 @@ impl Begun {
 }
 
 /// Turn of an environment on this node.
-pub(crate) type Turn = Arc<tokio::sync::Mutex<Begun>>;
+pub(crate) type Turn = Arc<tokio::sync::Mutex<TriedRevisions>>;
 
 /// Turns of this node.
 #[derive(Default)]
@@ -81,7 +81,7 @@ impl Turns {
 
 /// Guard of a turn, released on drop.
 pub(crate) struct TurnGuard {
-    pub(crate) begun: OwnedMutexGuard<Begun>,
+    pub(crate) begun: OwnedMutexGuard<TriedRevisions>,
     /// Turn of the cluster; lost with the lease of this node.
     _duty: Option<Duty>,
 }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_revision_is_tried_with_one_set_of_values() {
-        let mut begun = Begun::default();
+        let mut begun = TriedRevisions::default();
         assert!(begun.begin(4, &values("a")).is_ok() && begun.begin(4, &values("a")).is_ok());
         for revision in [3, 4] {
             let Error(problem) = begun.begin(revision, &values("b")).unwrap_err();
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn revisions_of_an_environment_that_is_made_again_are_tried_with_other_values() {
-        let mut begun = Begun::default();
+        let mut begun = TriedRevisions::default();
         for revision in [1, 2, 7] {
             begun.begin(revision, &values("a")).unwrap();
         }

@@ -31,7 +31,7 @@ use devanture_base::telemetry;
 const BEYOND_NAMED_MAX: usize = 10;
 
 /// Push with all blobs present, claimed for finishing.
-pub struct Taken(Arc<Push>);
+pub struct ClaimedPush(Arc<Push>);
 
 /// Result of the step `compress`.
 struct Compressed {
@@ -49,11 +49,11 @@ impl Publisher {
     /// # Errors
     /// `not_found` for an unknown push; `forbidden` for a push to another environment than the token's, or begun with
     /// another token.
-    pub fn take(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Taken, Error> {
+    pub fn take(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<ClaimedPush, Error> {
         let push = self.uploads.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
         push.check_owner(actor)?;
-        Ok(Taken(self.uploads.pushes.take(app, deploy)?))
+        Ok(ClaimedPush(self.uploads.pushes.take(app, deploy)?))
     }
 
     /// Finishes a push: stores its version and makes the version live, unless disabled by the push. The last event on
@@ -63,8 +63,8 @@ impl Publisher {
     ///
     /// # Errors
     /// The first failed step; the live version stays live.
-    pub async fn finish(self: &Arc<Self>, taken: Taken, sink: Option<EventSink>) -> Result<DeployReport, Error> {
-        let Taken(push) = taken;
+    pub async fn finish(self: &Arc<Self>, taken: ClaimedPush, sink: Option<EventSink>) -> Result<DeployReport, Error> {
+        let ClaimedPush(push) = taken;
         let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
         let of = (Some(push.version), by);
         let watched = self.deploys.open(&push.id, &push.app, &push.environment, of, push.began.revision);

@@ -51,7 +51,7 @@ pub use console::{CONSOLE_PACKAGE_BYTES_MAX, check_console_package};
 pub use deploy_list::DeployFollower;
 pub use diff::DiffRequest;
 pub use elsewhere::OtherNode;
-pub use finish::Taken;
+pub use finish::ClaimedPush;
 pub use incoming::{CheckedPush, ManifestIntake};
 pub(crate) use incoming::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 pub use log_lines::{LogSources, LogsBegun, LogsReader};

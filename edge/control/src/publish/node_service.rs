@@ -23,7 +23,7 @@ use crate::cluster::{
 };
 use crate::ledger::{Actor, Error};
 use crate::retention::Uploads as _;
-use crate::settings::Coming;
+use crate::settings::UnstoredSettings;
 use crate::switch::{Deploys, Switcher};
 use devanture_base::telemetry;
 use devanture_store::blobs::Key;
@@ -90,7 +90,7 @@ impl NodeService {
         let (prepared, _) = switcher.prepare(place, request.version).await?;
         let instances = match (request.settings, &request.coming) {
             (Some(revision), Some(record)) => {
-                let coming = Coming { revision, record };
+                let coming = UnstoredSettings { revision, record };
                 let environments = &switcher.environments;
                 environments.settings.prepare_for_settings_of_others(place, request.version, coming, progress).await?
             }

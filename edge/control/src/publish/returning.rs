@@ -34,7 +34,7 @@ pub(super) struct LoadedAgain {
 }
 
 /// Version, reduced to the facts that determine visitors' downloads.
-pub(super) struct Sent<'m> {
+pub(super) struct ServedVersion<'m> {
     /// Files as served by the environment, with hashed pages in place of the originals.
     manifest: Cow<'m, Manifest>,
     /// Files as received.
@@ -48,7 +48,7 @@ pub(super) struct Sent<'m> {
     from: BTreeSet<Digest>,
 }
 
-impl Sent<'_> {
+impl ServedVersion<'_> {
     /// Returns the files loaded by a visitor of all pages.
     pub(super) fn files(&self) -> impl Iterator<Item = (&BundlePath, &FileEntry)> {
         self.manifest.files.iter().filter(|(path, _)| self.siblings.is_loaded(path))
@@ -92,11 +92,18 @@ impl Publisher {
         environment: &PlaceName,
         version: Option<&VersionId>,
         manifest: &'m Manifest,
-    ) -> Result<Sent<'m>, Error> {
+    ) -> Result<ServedVersion<'m>, Error> {
         let Some(version) = version else {
             let siblings = Siblings::new(manifest, &BTreeMap::default(), Levels::default());
             let (came, manifest) = (manifest, Cow::Borrowed(manifest));
-            return Ok(Sent { manifest, came, is_stored: false, siblings, dictionaries: None, from: BTreeSet::new() });
+            return Ok(ServedVersion {
+                manifest,
+                came,
+                is_stored: false,
+                siblings,
+                dictionaries: None,
+                from: BTreeSet::new(),
+            });
         };
         let key = records::version_key(app, version);
         let (mut given, mut hashed, is_quick) = match self.ledger.catalog.get(&key).await? {
@@ -127,7 +134,7 @@ impl Publisher {
         };
         let levels = Levels::of((app, *version), is_quick, (&self.ledger.catalog, &self.blobs));
         let siblings = Siblings::new(&manifest, &given, levels);
-        Ok(Sent { siblings, manifest, came, is_stored, dictionaries, from })
+        Ok(ServedVersion { siblings, manifest, came, is_stored, dictionaries, from })
     }
 
     /// Computes the bytes loaded again by a visitor of all pages who has loaded all of `before`. Only deltas in
@@ -137,8 +144,8 @@ impl Publisher {
     /// Errors of a store.
     pub(super) async fn loaded_again(
         &self,
-        before: &Sent<'_>,
-        now: &Sent<'_>,
+        before: &ServedVersion<'_>,
+        now: &ServedVersion<'_>,
         served: Option<&Version>,
     ) -> Result<LoadedAgain, Error> {
         let had = before.dictionaries.as_ref().map(|(_, kept)| {
@@ -173,7 +180,7 @@ impl Publisher {
         path: &BundlePath,
         entry: &FileEntry,
         had: Option<&Had<'_>>,
-        now: &Sent<'_>,
+        now: &ServedVersion<'_>,
         served: Option<&Version>,
     ) -> Result<(u64, u64), Error> {
         let plain = self.travelling(now, entry).await?;
@@ -191,7 +198,7 @@ impl Publisher {
     }
 
     /// Returns the transfer size of a file, in Brotli if available.
-    pub(super) async fn travelling(&self, of: &Sent<'_>, entry: &FileEntry) -> Result<u64, blobs::Error> {
+    pub(super) async fn travelling(&self, of: &ServedVersion<'_>, entry: &FileEntry) -> Result<u64, blobs::Error> {
         let stored = self.blobs.stored_variants(entry.hash).await?;
         let variants = of.siblings.served(&entry.hash, stored).await;
         Ok(of.siblings.in_brotli(entry, &variants))

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::error::Error;
 use super::folder::{Folders, Interpreters, owners};
 use super::group::Group;
-use super::handover::adopt::{self, Taken};
+use super::handover::adopt::{self, AdoptedInstances};
 use super::handover::handed::{Handed, Handover};
 use super::handover::standstill::Standstill;
 use super::holds::Holds;
@@ -30,7 +30,7 @@ use super::once::UnderWay;
 use super::own_images::{self, OwnImages};
 use super::persisted::Persisted;
 use super::ports::Ports;
-use super::request::{GroupRequest, Wanted};
+use super::request::{BackendSpec, GroupRequest};
 use super::shared::{Report, Shared};
 use super::temporary_folders::TemporaryFolders;
 use super::users::{Ids, Source, Users, check_passable};
@@ -88,13 +88,13 @@ pub struct Parts {
 
 /// Lease of prepared instances, which run until a switch uses the lease. Dropped without a switch, the instances end.
 #[must_use = "the instances run for as long as this lives"]
-pub struct Held {
+pub struct InstanceLease {
     group: Arc<Group>,
     /// True if the instances may be live by now.
     is_ready: bool,
 }
 
-impl Drop for Held {
+impl Drop for InstanceLease {
     fn drop(&mut self) {
         {
             let mut inner = self.group.inner();
@@ -111,7 +111,7 @@ impl Drop for Held {
 struct RunnerResources {
     spawner: Spawner,
     users: Users,
-    taken: Option<Taken>,
+    taken: Option<AdoptedInstances>,
 }
 
 /// Returns the mark of an edge on its processes, unique by folder.
@@ -344,7 +344,7 @@ impl Runner {
     ///
     /// # Errors
     /// The first unhealthy instance; all instances then end unless needed otherwise.
-    pub async fn prepare(&self, wanted: &Wanted, report: Report<'_>) -> Result<Held, Error> {
+    pub async fn prepare(&self, wanted: &BackendSpec, report: Report<'_>) -> Result<InstanceLease, Error> {
         let shared = &self.0;
         let request = GroupRequest {
             id: wanted.run(),
@@ -360,7 +360,7 @@ impl Runner {
             // Only existing instances: every end counts for instances started by the call.
             inner.slots.iter().filter(|slot| slot.is_wanted()).for_each(|slot| slot.begin_anew());
         })?;
-        let mut held = Held { group: Arc::clone(&group), is_ready: false };
+        let mut held = InstanceLease { group: Arc::clone(&group), is_ready: false };
         shared.wait_begun(&group).await?;
         // Warm instances may be fewer than needed by now.
         shared.adjust(&group).await?;
@@ -373,7 +373,7 @@ impl Runner {
     ///
     /// # Errors
     /// [`Error::ReleaseFailed`]; errors of the start.
-    pub async fn release(&self, wanted: &Wanted, report: Report<'_>) -> Result<Option<u128>, Error> {
+    pub async fn release(&self, wanted: &BackendSpec, report: Report<'_>) -> Result<Option<u128>, Error> {
         self.0.run_release(wanted, report).await
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::data::hold::Use;
 use super::error::{ERROR_LINES_MAX, Error};
 use super::program::Program;
-use super::request::Wanted;
+use super::request::BackendSpec;
 use super::shared::{Report, Shared, ms};
 use devanture_base::clock;
 use devanture_host::output::{Line, LineStream, Splitter};
@@ -65,7 +65,7 @@ impl Shared {
     /// Runs the command `release`; returns the duration in milliseconds.
     pub(super) async fn run_release(
         self: &Arc<Self>,
-        wanted: &Wanted,
+        wanted: &BackendSpec,
         report: Report<'_>,
     ) -> Result<Option<u128>, Error> {
         let Some(command) = wanted.managed.server.release.clone() else { return Ok(None) };
@@ -85,7 +85,7 @@ impl Shared {
     /// Runs a command of a version to its end, in the version's folder.
     pub(super) async fn run_one_off(
         self: &Arc<Self>,
-        wanted: &Wanted,
+        wanted: &BackendSpec,
         one_off: OneOff,
         report: Report<'_>,
     ) -> Result<Ran, Error> {
@@ -99,7 +99,7 @@ impl Shared {
 
     async fn run_in_folder(
         self: &Arc<Self>,
-        wanted: &Wanted,
+        wanted: &BackendSpec,
         one_off: OneOff,
         report: Report<'_>,
     ) -> Result<Ran, Error> {
@@ -155,7 +155,7 @@ impl Shared {
     /// Reads the output until the end.
     async fn read(
         &self,
-        (wanted, name): (&Wanted, &str),
+        (wanted, name): (&BackendSpec, &str),
         running: &mut Running,
         last: &mut VecDeque<String>,
         report: Report<'_>,

@@ -10,7 +10,7 @@ use devanture_serve::proxy::{RunId, RunKey, RunOrigin};
 
 /// Backend to be run.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct BackendSpec {
     /// App.
     pub app: AppName,
     /// Environment.
@@ -25,7 +25,7 @@ pub struct Wanted {
     pub trusted: bool,
 }
 
-impl Wanted {
+impl BackendSpec {
     pub(super) fn run(&self) -> RunId {
         let key = RunKey { digest: self.managed.digest, settings: self.settings };
         RunId { app: self.app.clone(), place: self.place.clone(), key }

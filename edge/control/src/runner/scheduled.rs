@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::Error;
 use super::handle::Runner;
 use super::release::{OneOff, Ran};
-use super::request::Wanted;
+use super::request::BackendSpec;
 use devanture_base::clock;
 use devanture_host::output::{Line, LineStream};
 use devanture_host::spawner::Exit;
@@ -42,7 +42,7 @@ pub enum ScheduledEnd {
 impl Runner {
     /// Runs a command of a version to its end, without leaving any process. Output, and errors of the edge, go to the
     /// environment's log.
-    pub async fn run_scheduled(&self, wanted: &Wanted, scheduled: Scheduled) -> ScheduledEnd {
+    pub async fn run_scheduled(&self, wanted: &BackendSpec, scheduled: Scheduled) -> ScheduledEnd {
         let _under_way = self.0.one_offs.token();
         let Scheduled { name, command, time_max, stop, kill } = scheduled;
         let one_off = OneOff { name: name.clone(), command, time_max, stop, kill };

@@ -26,7 +26,7 @@ use super::own_images::OwnImages;
 use super::persisted::Persisted;
 use super::place_user::PREVIEW;
 use super::ports::Ports;
-use super::request::Wanted;
+use super::request::BackendSpec;
 use super::temporary_folders::TemporaryFolders;
 use super::users::Users;
 use super::variables::Variables;
@@ -103,7 +103,7 @@ impl Shared {
     }
 
     /// Returns the environment of a backend's settings: its own, or `preview` for an alias or preview.
-    pub(super) fn settings_place(&self, wanted: &Wanted) -> String {
+    pub(super) fn settings_place(&self, wanted: &BackendSpec) -> String {
         let place = wanted.place.parse().ok().and_then(|name| self.live.place(&wanted.app, &name));
         match place.is_some_and(|place| place.setting == Setting::Preview) {
             true => PREVIEW.to_owned(),

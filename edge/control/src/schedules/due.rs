@@ -10,7 +10,7 @@ const CLOCK_BACK_MS_MAX: u64 = 3_600_000;
 
 /// Next action for a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum NextAction {
     /// Run the schedule for this due time.
     Now(u64),
     /// Skip this due time.
@@ -23,13 +23,13 @@ pub(super) enum Due {
 
 /// Returns the next action at `now_ms` for a schedule with all due times up to `done_ms` completed. The latest of
 /// several passed due times stands for all.
-pub(super) fn due(schedule: &Schedule, done_ms: u64, now_ms: u64) -> Due {
+pub(super) fn due(schedule: &Schedule, done_ms: u64, now_ms: u64) -> NextAction {
     let (cron, zone) = (&schedule.cron, &schedule.zone);
     let done_ms = counted_from(done_ms, now_ms);
     match cron.last_within(zone, done_ms, now_ms) {
-        Some(due) if schedule.missed == Missed::Skip && now_ms.saturating_sub(due) > LATE_MS => Due::Missed(due),
-        Some(due) => Due::Now(due),
-        None => cron.next_after(zone, done_ms.max(now_ms)).map_or(Due::Never, Due::At),
+        Some(due) if schedule.missed == Missed::Skip && now_ms.saturating_sub(due) > LATE_MS => NextAction::Missed(due),
+        Some(due) => NextAction::Now(due),
+        None => cron.next_after(zone, done_ms.max(now_ms)).map_or(NextAction::Never, NextAction::At),
     }
 }
 
@@ -72,26 +72,26 @@ mod tests {
     fn a_time_is_waited_for_and_runs_when_it_has_come() {
         let daily = schedule("0 8 * * *", Missed::Skip);
         let eight = START + 8 * HOUR;
-        assert_eq!(due(&daily, START, eight - 1), Due::At(eight));
-        assert_eq!(due(&daily, START, eight), Due::Now(eight));
-        assert_eq!(due(&daily, START, eight + MINUTE), Due::Now(eight));
-        assert_eq!(due(&daily, eight, eight + MINUTE), Due::At(eight + DAY));
+        assert_eq!(due(&daily, START, eight - 1), NextAction::At(eight));
+        assert_eq!(due(&daily, START, eight), NextAction::Now(eight));
+        assert_eq!(due(&daily, START, eight + MINUTE), NextAction::Now(eight));
+        assert_eq!(due(&daily, eight, eight + MINUTE), NextAction::At(eight + DAY));
     }
 
     #[test]
     fn times_that_were_missed_are_one_run_or_none() {
         let later = START + 5 * DAY;
         let last = START + 4 * DAY + 8 * HOUR;
-        assert_eq!(due(&schedule("0 8 * * *", Missed::Once), START, later), Due::Now(last));
-        assert_eq!(due(&schedule("0 8 * * *", Missed::Skip), START, later), Due::Missed(last));
+        assert_eq!(due(&schedule("0 8 * * *", Missed::Once), START, later), NextAction::Now(last));
+        assert_eq!(due(&schedule("0 8 * * *", Missed::Skip), START, later), NextAction::Missed(last));
     }
 
     #[test]
     fn a_clock_that_is_set_back_repeats_no_time_and_stops_nothing_for_long() {
         let (hourly, ten) = (schedule("0 * * * *", Missed::Once), START + 10 * HOUR);
-        assert_eq!(due(&hourly, ten, ten - 30 * MINUTE), Due::At(ten + HOUR));
+        assert_eq!(due(&hourly, ten, ten - 30 * MINUTE), NextAction::At(ten + HOUR));
         let years = 4 * 365 * DAY;
-        assert_eq!(due(&hourly, ten + years, ten + MINUTE), Due::At(ten + HOUR));
+        assert_eq!(due(&hourly, ten + years, ten + MINUTE), NextAction::At(ten + HOUR));
     }
 
     proptest! {
@@ -102,12 +102,12 @@ mod tests {
             for step in steps {
                 now = now.saturating_add_signed(step);
                 match due(&schedule, done, now) {
-                    Due::Now(at) => {
+                    NextAction::Now(at) => {
                         prop_assert!(at <= now && at % (20 * MINUTE) == 0);
                         ran.push(at);
                         done = at;
                     }
-                    Due::At(at) => prop_assert!(at > now),
+                    NextAction::At(at) => prop_assert!(at > now),
                     other => prop_assert!(false, "{:?}", other),
                 }
             }

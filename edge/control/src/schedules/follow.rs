@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Scheduler;
 use super::claim::follow_expression;
 use super::due::is_done;
-use super::known::{Known, Place};
+use super::known::{KnownSchedule, Place};
 use crate::ledger::{Error, update};
 use devanture_base::clock;
 use devanture_serve::live::Current;
@@ -162,7 +162,7 @@ impl Scheduler {
             let before = self.state.known.lock().get(place, &schedule.name).cloned();
             let left = before.as_ref().and_then(|before| before.left);
             let waiting = before.and_then(|before| before.waiting).filter(|waiting| *waiting > record.time_ms);
-            let one = Known {
+            let one = KnownSchedule {
                 schedule: schedule.clone(),
                 done_ms: record.time_ms,
                 look_ms: 0,
@@ -192,7 +192,7 @@ impl Scheduler {
     }
 
     /// Removes the records of schedules outside the live version: a later rollback must not count missed due times.
-    async fn remove_others(&self, place: &Place, known: &BTreeMap<ScheduleName, Known>) -> Result<(), Error> {
+    async fn remove_others(&self, place: &Place, known: &BTreeMap<ScheduleName, KnownSchedule>) -> Result<(), Error> {
         let prefix = schedules_prefix(&place.0, &place.1);
         for (key, record) in self.ledger.catalog.list(&prefix, None, false, usize::MAX).await? {
             let Some((_, _, name)) = names_of(&key).filter(|(_, _, name)| !known.contains_key(name)) else { continue };

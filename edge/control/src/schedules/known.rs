@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, Digest, PlaceName};
 
-use super::due::{Due, counted_from, due};
+use super::due::{NextAction, counted_from, due};
 
 /// Delay before retrying a due time after a failed claim, in milliseconds: the end of each attempt wakes the loop, so
 /// without a delay the retry would be immediate.
@@ -16,7 +16,7 @@ pub(super) type Place = (AppName, PlaceName);
 
 /// Schedule of the live version of an environment.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct KnownSchedule {
     pub(super) schedule: Schedule,
     /// All due times up to this time are completed.
     pub(super) done_ms: u64,
@@ -39,7 +39,7 @@ pub(super) struct LeftToOthers {
     until_ms: u64,
 }
 
-impl Known {
+impl KnownSchedule {
     /// Checks the clock: records a due time, and the time of the next check. Returns a missed due time.
     ///
     /// On a single node, due times count from `now_ms` again after a large step back of the clock. The new start is
@@ -52,14 +52,14 @@ impl Known {
             self.counted_beside_others(now_ms)
         };
         match due(&self.schedule, done_ms, now_ms) {
-            Due::Now(at) => {
+            NextAction::Now(at) => {
                 self.waiting = Some(at);
                 self.look_ms = self.schedule.cron.next_after(&self.schedule.zone, now_ms).unwrap_or(u64::MAX);
             }
             // A due time in the queue was reached in time and is not missed.
-            Due::Missed(at) => return self.waiting.is_none().then_some(at),
-            Due::At(at) => self.look_ms = at,
-            Due::Never => self.look_ms = u64::MAX,
+            NextAction::Missed(at) => return self.waiting.is_none().then_some(at),
+            NextAction::At(at) => self.look_ms = at,
+            NextAction::Never => self.look_ms = u64::MAX,
         }
         None
     }
@@ -94,12 +94,12 @@ pub(super) struct Waiting {
 /// All known schedules.
 #[derive(Debug, Default)]
 pub(super) struct AllKnown {
-    places: BTreeMap<Place, BTreeMap<ScheduleName, Known>>,
+    places: BTreeMap<Place, BTreeMap<ScheduleName, KnownSchedule>>,
 }
 
 impl AllKnown {
     /// Sets the schedules of an environment.
-    pub(super) fn set(&mut self, place: Place, schedules: BTreeMap<ScheduleName, Known>) {
+    pub(super) fn set(&mut self, place: Place, schedules: BTreeMap<ScheduleName, KnownSchedule>) {
         if schedules.is_empty() {
             self.places.remove(&place);
         } else {
@@ -115,7 +115,7 @@ impl AllKnown {
         self.places.keys().cloned().collect()
     }
 
-    pub(super) fn get(&self, place: &Place, name: &ScheduleName) -> Option<&Known> {
+    pub(super) fn get(&self, place: &Place, name: &ScheduleName) -> Option<&KnownSchedule> {
         self.places.get(place)?.get(name)
     }
 
@@ -149,11 +149,11 @@ impl AllKnown {
         self.places.values_mut().flat_map(BTreeMap::values_mut).for_each(|known| known.look_ms = 0);
     }
 
-    fn change(&mut self, place: &Place, name: &ScheduleName, change: impl FnOnce(&mut Known)) {
+    fn change(&mut self, place: &Place, name: &ScheduleName, change: impl FnOnce(&mut KnownSchedule)) {
         self.places.get_mut(place).and_then(|schedules| schedules.get_mut(name)).map(change).unwrap_or_default();
     }
 
-    fn all(&self) -> impl Iterator<Item = (&Place, &ScheduleName, &Known)> {
+    fn all(&self) -> impl Iterator<Item = (&Place, &ScheduleName, &KnownSchedule)> {
         let places = self.places.iter();
         places.flat_map(|(place, schedules)| schedules.iter().map(move |(name, known)| (place, name, known)))
     }
@@ -165,7 +165,7 @@ impl AllKnown {
     }
 
     /// Returns the schedules with a due check.
-    pub(super) fn due_for_a_look(&mut self, now_ms: u64) -> impl Iterator<Item = (&Place, &mut Known)> {
+    pub(super) fn due_for_a_look(&mut self, now_ms: u64) -> impl Iterator<Item = (&Place, &mut KnownSchedule)> {
         let all =
             self.places.iter_mut().flat_map(|(place, schedules)| schedules.values_mut().map(move |one| (place, one)));
         all.filter(move |(_, known)| known.look_ms <= now_ms)
@@ -227,7 +227,7 @@ impl Shares {
 mod tests {
     use super::*;
 
-    fn known(waiting: Option<u64>) -> Known {
+    fn known(waiting: Option<u64>) -> KnownSchedule {
         let schedule = Schedule {
             name: "digest".parse().unwrap(),
             command: vec!["digest".to_owned()],
@@ -237,7 +237,7 @@ mod tests {
             overlap: false,
             timeout_ms: None,
         };
-        Known { schedule, done_ms: 0, look_ms: 0, waiting, left: None, has_others: false }
+        KnownSchedule { schedule, done_ms: 0, look_ms: 0, waiting, left: None, has_others: false }
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
         let (midnight, hour, year) = (1_772_409_600_000, 3_600_000, 365 * 24 * 3_600_000);
         let (eight, ahead) = (midnight + 8 * hour, midnight + 4 * year);
         for (is_alone, expected) in [(true, Some(eight)), (false, None)] {
-            let mut one = Known { done_ms: ahead, ..known(None) };
+            let mut one = KnownSchedule { done_ms: ahead, ..known(None) };
             assert_eq!((one.look(midnight, is_alone), one.waiting, one.look_ms), (None, None, eight));
             assert_eq!((one.look(eight + 500, is_alone), one.waiting), (None, expected));
             // In a cluster, another node had the chance to run by then.

@@ -10,7 +10,7 @@ use devanture_config::{AppName, PlaceName};
 
 use super::Scheduler;
 use super::claim::ClaimOutcome;
-use super::due::{Due, due};
+use super::due::{NextAction, due};
 use super::known::Place;
 use super::run::ClaimedRun;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
@@ -40,9 +40,9 @@ impl Scheduler {
         let is_same = record.cron == schedule.cron.as_str() && record.zone == schedule.zone.as_str();
         let done_ms = if is_same { record.time_ms } else { now_ms };
         let next_ms = match due(schedule, done_ms, now_ms) {
-            Due::Now(at) | Due::At(at) => Some(at),
-            Due::Missed(at) => schedule.cron.next_after(&schedule.zone, at.max(now_ms)),
-            Due::Never => None,
+            NextAction::Now(at) | NextAction::At(at) => Some(at),
+            NextAction::Missed(at) => schedule.cron.next_after(&schedule.zone, at.max(now_ms)),
+            NextAction::Never => None,
         };
         Ok(ScheduleStatus {
             name: schedule.name.clone(),

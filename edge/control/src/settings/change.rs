@@ -12,7 +12,7 @@ use devanture_site::conditional::{Comparison, matches_any};
 use super::Settings;
 use super::context;
 use super::keys::Keys;
-use super::prepare::Coming;
+use super::prepare::UnstoredSettings;
 use crate::ledger::{Action, Actor, Attempts, AuditEvent, Error, Moves};
 use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
@@ -111,7 +111,7 @@ impl Settings {
             let place = (app, environment);
             let prepared = match &live {
                 Some((_, pointer)) => {
-                    let coming = Coming { revision, record: &record };
+                    let coming = UnstoredSettings { revision, record: &record };
                     self.prepare_for_settings(place, pointer.version, coming, &mut turn.begun).await?
                 }
                 None => None,

@@ -27,7 +27,7 @@ pub use keys::KeyFile;
 use keys::locked;
 pub(crate) use keys::{Keys, UnsealError};
 pub use lost::{LostSecrets, lost_secrets};
-pub(crate) use prepare::Coming;
+pub(crate) use prepare::UnstoredSettings;
 pub use variables::SettingsOf;
 
 use crate::instances::Instances;

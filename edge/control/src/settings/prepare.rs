@@ -8,15 +8,15 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::Settings;
 use super::opened;
 use crate::cluster::{self, PrepareRequest, Prepared, Progress};
-use crate::instances::Begun;
+use crate::instances::TriedRevisions;
 use crate::ledger::Error;
-use crate::runner::Held;
+use crate::runner::InstanceLease;
 use devanture_store::records::LivePointer;
 use devanture_store::records::settings::SettingsRecord;
 
 /// Settings that are not stored yet.
 #[derive(Clone, Copy)]
-pub(crate) struct Coming<'s> {
+pub(crate) struct UnstoredSettings<'s> {
     /// Revision of the settings.
     pub(crate) revision: u64,
     /// Settings with sealed secrets.
@@ -25,7 +25,7 @@ pub(crate) struct Coming<'s> {
 
 /// Guard of instances started with the settings on all nodes.
 pub(super) struct PreparedSettings {
-    here: Held,
+    here: InstanceLease,
     elsewhere: Option<Prepared>,
 }
 
@@ -38,8 +38,8 @@ impl Settings {
         &self,
         (app, environment): (&AppName, &PlaceName),
         version: VersionId,
-        coming: Coming<'_>,
-        begun: &mut Begun,
+        coming: UnstoredSettings<'_>,
+        begun: &mut TriedRevisions,
     ) -> Result<Option<PreparedSettings>, Error> {
         if self.variables.is_none() {
             return Ok(None);
@@ -72,9 +72,9 @@ impl Settings {
         &self,
         place: (&AppName, &PlaceName),
         version: VersionId,
-        coming: Coming<'_>,
+        coming: UnstoredSettings<'_>,
         progress: Progress<'_>,
-    ) -> Result<Option<Held>, Error> {
+    ) -> Result<Option<InstanceLease>, Error> {
         let Some(managed) = self.instances.managed_in(place, version).await? else { return Ok(None) };
         let mut turn = self.instances.take_turn_here(place.0, place.1).await;
         self.start_with(place, (version, managed), coming, &mut turn.begun, progress).await.map(Some)
@@ -84,10 +84,10 @@ impl Settings {
         &self,
         (app, environment): (&AppName, &PlaceName),
         (version, managed): (VersionId, Managed),
-        Coming { revision, record }: Coming<'_>,
-        begun: &mut Begun,
+        UnstoredSettings { revision, record }: UnstoredSettings<'_>,
+        begun: &mut TriedRevisions,
         progress: Progress<'_>,
-    ) -> Result<Held, Error> {
+    ) -> Result<InstanceLease, Error> {
         let runner = self.instances.runner()?;
         let opened = opened(record.clone(), &self.keys, app, environment)?;
         let values: BTreeMap<String, String> =

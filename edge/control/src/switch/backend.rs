@@ -7,7 +7,7 @@ use super::intent::{CanaryMove, Intent};
 use super::steps::Steps;
 use super::switcher::Switcher;
 use crate::ledger::Error;
-use crate::runner::{Held, Wanted};
+use crate::runner::{BackendSpec, InstanceLease};
 use devanture_store::records::settings;
 
 impl Switcher {
@@ -21,7 +21,7 @@ impl Switcher {
         (app, environment): (&AppName, &PlaceName),
         version: VersionId,
         settings: Option<u64>,
-    ) -> Result<Option<Wanted>, Error> {
+    ) -> Result<Option<BackendSpec>, Error> {
         let Some(managed) = self.environments.instances.managed_in((app, environment), version).await? else {
             return Ok(None);
         };
@@ -36,7 +36,12 @@ impl Switcher {
 
     /// Runs the backend's release command once before a switch. A rollback runs no command: the earlier release has
     /// nothing to undo.
-    pub(super) async fn release(&self, intent: &Intent<'_>, wanted: &Wanted, steps: &mut Steps) -> Result<(), Error> {
+    pub(super) async fn release(
+        &self,
+        intent: &Intent<'_>,
+        wanted: &BackendSpec,
+        steps: &mut Steps,
+    ) -> Result<(), Error> {
         let server = &wanted.managed.server;
         // The canary's release command ran at its beginning.
         let finishes = matches!(intent.canary, CanaryMove::Finishes(_));
@@ -72,9 +77,9 @@ impl Switcher {
     /// Prepares the instances, and reports each.
     pub(crate) async fn prepare_instances(
         &self,
-        wanted: Option<&Wanted>,
+        wanted: Option<&BackendSpec>,
         report: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<Option<Held>, Error> {
+    ) -> Result<Option<InstanceLease>, Error> {
         match wanted {
             Some(wanted) => Ok(Some(self.environments.instances.runner()?.prepare(wanted, report).await?)),
             None => Ok(None),

@@ -16,7 +16,7 @@ use crate::cluster::Prepared;
 use crate::hostnames::Claims;
 use crate::ledger::{Attempts, Error, other_than};
 use crate::places::{Gate, check_may_be_live, locked_by};
-use crate::runner::{Held, Wanted};
+use crate::runner::{BackendSpec, InstanceLease};
 use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_serve::live::{Load, Preparing};
@@ -27,8 +27,8 @@ use devanture_store::records::{self, LivePointer};
 
 /// Backend of the next live version, with the lease of its instances.
 pub(crate) struct Running<'r> {
-    pub(crate) wanted: &'r mut Option<Wanted>,
-    pub(crate) held: &'r mut Option<Held>,
+    pub(crate) wanted: &'r mut Option<BackendSpec>,
+    pub(crate) held: &'r mut Option<InstanceLease>,
     /// Preparation of other nodes.
     pub(crate) elsewhere: &'r mut Option<Prepared>,
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::client::Message;
 use super::message::{body, payload};
 use super::outcome::{AttemptResult, MessageState, failed, is_due, next, pause_ms};
-use super::queue::Begun;
+use super::queue::ClaimedDelivery;
 use super::records::{secret_context, url_context};
 use super::sign::signatures;
 use super::target::Target;
@@ -62,7 +62,7 @@ struct CompletedAttempt<'a> {
 
 impl Webhooks {
     /// Sends a message, if due. Returns the time of the next check; `None` for a completed message.
-    pub(super) async fn deliver(&self, Begun { at, is_counted }: &Begun) -> Option<u64> {
+    pub(super) async fn deliver(&self, ClaimedDelivery { at, is_counted }: &ClaimedDelivery) -> Option<u64> {
         let mut budget = Budget { is_counted: *is_counted, is_sent: false };
         let looked = self.try_deliver(at, &mut budget).await;
         if budget.is_counted && !budget.is_sent {

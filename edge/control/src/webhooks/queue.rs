@@ -30,7 +30,7 @@ struct Waiting {
 
 /// Message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Begun {
+pub(super) struct ClaimedDelivery {
     pub(super) at: DeliveryAt,
     /// True if the message is counted in the rate limit of the app already.
     pub(super) is_counted: bool,
@@ -82,7 +82,7 @@ impl Queue {
         now_ms: u64,
         sends_max: usize,
         may_send: impl Fn(&AppName) -> bool,
-    ) -> Vec<Begun> {
+    ) -> Vec<ClaimedDelivery> {
         let per_app_max = sends_max.div_ceil(4);
         let per_webhook_max = per_app_max.div_ceil(4);
         let mut begun = Vec::new();
@@ -107,7 +107,7 @@ impl Queue {
             self.sending_by_webhook.insert(webhook, to_webhook.saturating_add(1));
             self.sending.insert(at.clone());
             self.sending_by_app.insert(at.app.clone(), of_app.saturating_add(1));
-            begun.push(Begun { at: at.clone(), is_counted: !is_looked_at });
+            begun.push(ClaimedDelivery { at: at.clone(), is_counted: !is_looked_at });
         }
         begun
     }
@@ -228,7 +228,7 @@ mod tests {
         queue.set(at("greedy", 1), 1, None);
         queue.set(at("shop", 1), 2, None);
         let begun = queue.begin_due(10, 32, |app| app.as_str() != "greedy");
-        assert_eq!(begun, [Begun { at: at("shop", 1), is_counted: true }]);
+        assert_eq!(begun, [ClaimedDelivery { at: at("shop", 1), is_counted: true }]);
         assert_eq!(begin(&mut queue, 10, 32), [at("greedy", 1)]);
     }
 
@@ -239,7 +239,7 @@ mod tests {
         queue.set(at("shop", 2), 90, None);
         queue.look_at(&"shop".parse().unwrap(), |at, _| at.id.ends_with('2'));
         let begun = queue.begin_due(10, 32, |_| false);
-        assert_eq!(begun, [Begun { at: at("shop", 2), is_counted: false }]);
+        assert_eq!(begun, [ClaimedDelivery { at: at("shop", 2), is_counted: false }]);
         // A checked message that needs an attempt waits in the queue like all others.
         queue.postpone(&at("shop", 2), 5);
         queue.ended(&at("shop", 2));

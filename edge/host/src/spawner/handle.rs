@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::attaching::{Attached, AttachedOrder, PassedSignal, WindowSize};
-use super::client::{self, Kept, Launched, SpawnerCommand};
+use super::client::{self, Launched, SpawnerCommand, SupervisedSpawner};
 use super::error::SpawnError;
 use super::event::{Exit, Happened, Usage};
 use super::handover::{HandedProcess, SpawnerConnection};
@@ -34,7 +34,7 @@ impl Spawner {
     /// [`SpawnError::Start`], [`SpawnError::Protocol`].
     pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let Kept { means, uids } = client::start(settings, receiver).await?;
+        let SupervisedSpawner { means, uids } = client::start(settings, receiver).await?;
         Ok(Self { commands, means, uids })
     }
 
@@ -49,7 +49,7 @@ impl Spawner {
         processes: &[HandedProcess],
     ) -> Result<(Self, Vec<Running>), SpawnError> {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (Kept { means, uids }, launched) = client::adopt(settings, connection, processes, receiver)?;
+        let (SupervisedSpawner { means, uids }, launched) = client::adopt(settings, connection, processes, receiver)?;
         let spawner = Self { commands, means, uids };
         let running = launched.into_iter().map(|launched| spawner.running(launched)).collect();
         Ok((spawner, running))

@@ -13,7 +13,7 @@ use super::canary::{LastDraw, draw, is_first_page};
 use super::decide::decide_in;
 use super::decision::{Decision, FileAnswer, Head};
 use super::header_rules::ChosenBy;
-use super::pins::{Held, PinCookie, Side, held};
+use super::pins::{PinCookie, ResolvedPin, Side, held};
 use crate::live::{Current, LoadTarget, Place};
 use crate::version::{ServedFile, Version};
 
@@ -79,7 +79,7 @@ fn choose<'c>(
     let pins = current.pins.as_deref();
     let held = match pins {
         Some(pins) => held(head, (current, pins), place)?,
-        None => Held::default(),
+        None => ResolvedPin::default(),
     };
     let (side, visitor) = match (held.side, &current.canary) {
         // A canary with a reduced share takes visitors back, so a pin on the canary is drawn again.

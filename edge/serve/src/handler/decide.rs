@@ -23,7 +23,7 @@ use devanture_base::telemetry;
 
 /// Lookups of one host, shared by the requests of one batch; reset for another host or batch.
 #[derive(Default)]
-pub(super) enum Seen {
+pub(super) enum HostLookupCache {
     /// No lookup yet.
     #[default]
     Nothing,
@@ -36,18 +36,23 @@ pub(super) enum Seen {
 /// Decides the response to a request.
 #[must_use]
 pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
-    decide_together(head, live, &mut Seen::default(), &mut LastDraw::of_one())
+    decide_together(head, live, &mut HostLookupCache::default(), &mut LastDraw::of_one())
 }
 
 /// Decides as [`decide`] does. For simultaneous requests to the host of one place, the lookup `seen` by the second
 /// request is reused for all later ones. `last_draw` belongs to the same connection.
-pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen, last_draw: &mut LastDraw) -> Decision {
+pub(super) fn decide_together(
+    head: &Head<'_>,
+    live: &Live,
+    seen: &mut HostLookupCache,
+    last_draw: &mut LastDraw,
+) -> Decision {
     decide_for(head, live, seen, (Visit::AsStranger, last_draw))
 }
 
 /// Decides for an admitted visitor, after the lookup.
 pub(super) fn decide_admitted(head: &Head<'_>, live: &Live) -> Decision {
-    let decision = decide_for(head, live, &mut Seen::default(), (Visit::Admitted, &mut LastDraw::of_one()));
+    let decision = decide_for(head, live, &mut HostLookupCache::default(), (Visit::Admitted, &mut LastDraw::of_one()));
     Decision::Protected(Box::new(decision))
 }
 
@@ -59,12 +64,17 @@ enum Visit {
 }
 
 #[inline]
-fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, (visit, last_draw): (Visit, &mut LastDraw)) -> Decision {
-    if let Seen::Place(entry, paused, current) = seen {
+fn decide_for(
+    head: &Head<'_>,
+    live: &Live,
+    seen: &mut HostLookupCache,
+    (visit, last_draw): (Visit, &mut LastDraw),
+) -> Decision {
+    if let HostLookupCache::Place(entry, paused, current) = seen {
         return decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), (visit, last_draw));
     }
-    let is_first = matches!(seen, Seen::Nothing);
-    *seen = Seen::Once;
+    let is_first = matches!(seen, HostLookupCache::Nothing);
+    *seen = HostLookupCache::Once;
     live.find(head.host, |found| match found {
         Found::Nobody => nobody(head, live),
         Found::Hidden(HiddenPreview { restriction, target }) => match visit {
@@ -82,7 +92,7 @@ fn decide_for(head: &Head<'_>, live: &Live, seen: &mut Seen, (visit, last_draw):
             let (paused, current) = entry.place.look();
             let decision = decide_at(head, live, entry, (paused.as_ref(), current.as_ref()), (visit, last_draw));
             if !is_first {
-                *seen = Seen::Place(entry.clone(), paused, Guard::into_inner(current));
+                *seen = HostLookupCache::Place(entry.clone(), paused, Guard::into_inner(current));
             }
             decision
         }

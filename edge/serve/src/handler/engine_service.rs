@@ -16,7 +16,7 @@ use http_body_util::Empty;
 use super::authority::{LastHost, SameHost, sent_authority};
 use super::body::Body;
 use super::canary::LastDraw;
-use super::decide::{Seen, decide_together};
+use super::decide::{HostLookupCache, decide_together};
 use super::decision::{Decision, Head};
 use super::refused::Refused;
 use super::request_metrics::{Measurement, log_refusal};
@@ -43,7 +43,7 @@ pub struct EngineService {
 struct LastRequest {
     host: LastHost,
     /// Lookups for the host, for the requests of one batch.
-    seen: Seen,
+    seen: HostLookupCache,
     /// The canary draw of the last visitor.
     last_draw: LastDraw,
 }
@@ -170,7 +170,7 @@ impl Service for EngineService {
         let answered = match host.find(request, || self.is_from_trusted()) {
             Ok(found) => {
                 if found == SameHost::No {
-                    *seen = Seen::Nothing;
+                    *seen = HostLookupCache::Nothing;
                 }
                 let decide = |head: &Head<'_>, live: &Live| decide_together(head, live, seen, last_draw);
                 let decision = self.handler.decided_for(request, host.host(), &*self.covers, decide);
@@ -184,7 +184,7 @@ impl Service for EngineService {
 
     fn end_of_batch(&self) {
         if let Some(mut last_request) = self.last_request.take() {
-            last_request.seen = Seen::Nothing;
+            last_request.seen = HostLookupCache::Nothing;
             self.last_request.set(Some(last_request));
         }
     }

@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::sleep_until;
 
 use super::body::{Body, Error};
-use crate::version::{Traffic, Turn};
+use crate::version::{SendTurn, Traffic};
 use devanture_http::{FRAME_BYTES, ResponseBody};
 
 /// Ends at the send time of a piece, or as soon as the limit changes; true if the send time has come.
@@ -53,7 +53,7 @@ impl Paced {
     }
 }
 
-fn wait(turn: Turn) -> Wait {
+fn wait(turn: SendTurn) -> Wait {
     Box::pin(async move {
         tokio::select! {
             () = sleep_until(turn.at.into()) => true,

@@ -34,7 +34,7 @@ impl Deref for Side<'_> {
 
 /// The resolved pin of a visitor.
 #[derive(Default)]
-pub(super) struct Held<'c> {
+pub(super) struct ResolvedPin<'c> {
     /// The version that the visitor is pinned to.
     pub(super) side: Option<Side<'c>>,
     /// The cookie that the response sets.
@@ -56,13 +56,17 @@ pub(super) enum PinCookie {
 }
 
 /// Looks up the version that a visitor is pinned to; `None` while the version is not loaded.
-pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pins), place: &Place) -> Option<Held<'c>> {
+pub(super) fn held<'c>(
+    head: &Head<'_>,
+    (current, pins): (&'c Arc<Current>, &Pins),
+    place: &Place,
+) -> Option<ResolvedPin<'c>> {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
     let value = head.fields.get_all(&COOKIE).find_map(|cookies| cookie(cookies, PIN_COOKIE));
-    let Some(pin) = value.and_then(Pin::read).filter(|_| head.heeds_pins) else { return Some(Held::default()) };
+    let Some(pin) = value.and_then(Pin::read).filter(|_| head.heeds_pins) else { return Some(ResolvedPin::default()) };
     let now_s = (head.now_s)();
     if pin.is_over(now_s, pins.idle_s) {
-        return Some(Held::default());
+        return Some(ResolvedPin::default());
     }
     let pointed = pointed(current, pin.version).map(Side::Pointed);
     let side = pointed.or_else(|| place.pinned((current, pins), pin.version).map(Side::Earlier));
@@ -75,7 +79,7 @@ pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pin
         Some(_) if pin.is_due(now_s, pins.idle_s) => PinCookie::Again,
         Some(_) => PinCookie::Nothing,
     };
-    Some(Held { side, gives })
+    Some(ResolvedPin { side, gives })
 }
 
 /// The version of the pointer, live or canary, whose id begins with `short`.

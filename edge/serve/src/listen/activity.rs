@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::task::Waker;
 
 use super::draining::Draining;
-use super::response_memory::Held;
+use super::response_memory::MemoryClaim;
 use devanture_base::fair::Lane;
 use devanture_http::Kinds;
 
@@ -18,7 +18,7 @@ pub(crate) struct Activity {
     cut: Cell<Kinds>,
     waker: RefCell<Option<Waker>>,
     /// Bytes of responses that the connection holds.
-    held: RefCell<Held>,
+    held: RefCell<MemoryClaim>,
     /// Whose share of the thread its long answers take.
     lane: Cell<Lane>,
 }
@@ -78,12 +78,12 @@ impl Activity {
     }
 
     /// Takes part in a budget for what is held of responses.
-    pub(crate) fn share_memory(&self, held: Held) {
+    pub(crate) fn share_memory(&self, held: MemoryClaim) {
         *self.held.borrow_mut() = held;
     }
 
     /// Bytes of responses that are held.
-    pub(crate) fn held(&self) -> RefMut<'_, Held> {
+    pub(crate) fn held(&self) -> RefMut<'_, MemoryClaim> {
         self.held.borrow_mut()
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use super::handshakes::{Client, HandshakeLimits};
-use super::response_memory::{Held, ResponseMemory};
+use super::response_memory::{MemoryClaim, ResponseMemory};
 use crate::proxy::address::counted_as;
 use devanture_base::clock::since_epoch;
 use devanture_base::telemetry::{NOTED_EVERY_S, Noted};
@@ -294,9 +294,9 @@ impl ConnectionLimits {
     }
 
     /// Returns the accounting of response bytes for a new connection from `address`.
-    pub(crate) fn holding(&self, address: IpAddr) -> Held {
+    pub(crate) fn holding(&self, address: IpAddr) -> MemoryClaim {
         let address = (!self.is_exempt(address)).then(|| counted_as(address));
-        Held::new(Arc::clone(&self.response_memory), address)
+        MemoryClaim::new(Arc::clone(&self.response_memory), address)
     }
 
     /// Returns the longest time, and the maximum of bytes, for reading an ended connection.

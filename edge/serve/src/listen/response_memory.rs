@@ -63,7 +63,7 @@ struct Claim {
 
 /// A connection's handle to the budget, registered once bytes are held; the default handle has no budget.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct MemoryClaim {
     memory: Option<Arc<ResponseMemory>>,
     /// The address for the accounting.
     address: Option<IpAddr>,
@@ -206,7 +206,7 @@ pub(crate) fn count_ended(responses: usize) {
     }
 }
 
-impl Held {
+impl MemoryClaim {
     /// Creates the handle of a connection without held bytes, counted under `address`.
     pub(crate) const fn new(memory: Arc<ResponseMemory>, address: Option<IpAddr>) -> Self {
         Self { memory: Some(memory), address, claim: None }
@@ -254,7 +254,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for MemoryClaim {
     fn drop(&mut self) {
         self.set(0, || None, Waker::noop());
         if let (Some(memory), Some(claim)) = (&self.memory, self.claim.take()) {
@@ -273,9 +273,9 @@ mod tests {
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     /// Returns connections of `address` with the given held bytes and seconds of stalling.
-    fn holding(memory: &Arc<ResponseMemory>, address: IpAddr, claims: &[(usize, u64)]) -> Vec<Held> {
+    fn holding(memory: &Arc<ResponseMemory>, address: IpAddr, claims: &[(usize, u64)]) -> Vec<MemoryClaim> {
         let held = |(bytes, seconds): &(usize, u64)| {
-            let mut held = Held::new(Arc::clone(memory), Some(address));
+            let mut held = MemoryClaim::new(Arc::clone(memory), Some(address));
             let since = memory.began + Duration::from_secs(100 - seconds);
             held.set(*bytes, || Some(since), Waker::noop());
             held
@@ -283,9 +283,9 @@ mod tests {
         claims.iter().map(held).collect()
     }
 
-    fn called(memory: &ResponseMemory, held: &[Held]) -> Vec<bool> {
+    fn called(memory: &ResponseMemory, held: &[MemoryClaim]) -> Vec<bool> {
         memory.look(memory.began + Duration::from_secs(100));
-        held.iter().map(Held::take_call).collect()
+        held.iter().map(MemoryClaim::take_call).collect()
     }
 
     #[tokio::test]
@@ -294,7 +294,7 @@ mod tests {
         let mut held = holding(&memory, HERE, &[(300, 5), (300, 90), (200, 30)]);
         assert_eq!(called(&memory, &held), [false; 3], "the budget is not used up");
         held.extend(holding(&memory, THERE, &[(100, 0)]));
-        assert!(held.iter().all(Held::is_tight));
+        assert!(held.iter().all(MemoryClaim::is_tight));
         assert_eq!(called(&memory, &held), [false, true, false, false]);
         held[1].set(0, || None, Waker::noop());
         assert_eq!((called(&memory, &held), memory.held_bytes()), (vec![false; 4], 600));
@@ -312,7 +312,7 @@ mod tests {
         held.extend(holding(&memory, THERE, &[(700, 99)]));
         assert_eq!(called(&memory, &held), [false; 3]);
         held.extend(holding(&memory, HERE, &[(90, 40)]));
-        assert_eq!(held.iter().map(Held::is_tight).collect::<Vec<_>>(), [true, true, false, true]);
+        assert_eq!(held.iter().map(MemoryClaim::is_tight).collect::<Vec<_>>(), [true, true, false, true]);
         assert_eq!(called(&memory, &held), [false, true, false, false]);
     }
 
@@ -325,7 +325,7 @@ mod tests {
             }
         }
         let (memory, flag) = (Arc::new(ResponseMemory::new(100, 100)), Arc::new(Flag(AtomicBool::new(false))));
-        let mut held = Held::new(Arc::clone(&memory), None);
+        let mut held = MemoryClaim::new(Arc::clone(&memory), None);
         assert!(!held.is_tight() && !held.take_call());
         held.set(101, || Some(memory.began), &Waker::from(Arc::clone(&flag)));
         memory.look(memory.began + STALL_MIN);

@@ -16,8 +16,8 @@ use super::load::{Load, LoadError, LoadTurn};
 use super::loading::Loading;
 use super::on_demand::Queues;
 use crate::version::{
-    self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, Relief, RuleMemory, Served, Setting,
-    TrafficUsage, Traffics, Version,
+    self, AppUsage, Claim, Content, DictionaryMisses, Fill, LoadRequest, Memory, PlaceContext, Relief, RuleMemory,
+    Setting, TrafficUsage, Traffics, Version,
 };
 use devanture_base::fair::Lane;
 use devanture_base::telemetry::{Tallies, resident_bytes};
@@ -271,7 +271,7 @@ impl Loader {
             Setting::Preview => dictionaries.from_in(None),
         });
         let content = self.content(&load, &record, dictionaries, known).await?;
-        let served = Served {
+        let served = PlaceContext {
             place: load.place.clone(),
             source: record.source.into(),
             misses: self.0.misses.clone(),
@@ -382,7 +382,7 @@ impl Loader {
             mistake: None,
         };
         let content = Arc::new(version::load(&*self.0.blobs.of(Lane::EDGE), request).await?);
-        let served = Served {
+        let served = PlaceContext {
             place: CONSOLE.to_owned(),
             source: Source::default(),
             misses: DictionaryMisses::off(),

@@ -68,7 +68,7 @@ pub(crate) struct Connection {
 pub(crate) enum Sender {
     FastCgi(Box<fastcgi::Connection>),
     Http1(http1::Connection),
-    Http2 { shared: Share, sender: http2::SendRequest<RequestBody> },
+    Http2 { shared: Http2Stream, sender: http2::SendRequest<RequestBody> },
 }
 
 /// Guard that aborts the task of a connection on drop.
@@ -81,9 +81,9 @@ impl Drop for AbortOnDrop {
 }
 
 /// A stream of an HTTP/2 connection.
-pub(crate) struct Share(pub(crate) Rc<Http2Connection>);
+pub(crate) struct Http2Stream(pub(crate) Rc<Http2Connection>);
 
-impl Drop for Share {
+impl Drop for Http2Stream {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get().saturating_sub(1));
         self.0.idle_since.set(Instant::now());
@@ -162,7 +162,7 @@ impl Connection {
     /// Opens a stream on a shared HTTP/2 connection.
     pub(crate) fn sharing(shared: &Rc<Http2Connection>) -> Self {
         shared.streams.set(shared.streams.get() + 1);
-        let sender = Sender::Http2 { shared: Share(Rc::clone(shared)), sender: shared.sender.clone() };
+        let sender = Sender::Http2 { shared: Http2Stream(Rc::clone(shared)), sender: shared.sender.clone() };
         Self::new(sender, shared.origin)
     }
 

@@ -16,7 +16,7 @@ use super::address::APP_PARTS;
 use super::dns::{DnsAnswer, Names};
 use super::dns_troubles::{AppLines, Trouble, Troubles};
 use super::health::{Checks, HealthLimits};
-use super::membership::{self, Known};
+use super::membership::{self, ResolvedNames};
 use super::pool::Pool;
 use super::registry::Registry;
 use devanture_base::fair::TurnsByApp;
@@ -64,7 +64,7 @@ pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limit
 /// State of the names of one pool.
 #[derive(Default)]
 struct NameStates {
-    known: Known,
+    known: ResolvedNames,
     /// Names being resolved.
     in_flight: HashSet<UpstreamUrl>,
     /// Time of the next lookup by name.

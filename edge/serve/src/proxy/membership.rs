@@ -20,7 +20,7 @@ const POOL_MEMBERS_MAX: usize = 1_000;
 
 /// The resolved names of a pool.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
+pub(crate) struct ResolvedNames {
     /// The resolved addresses of names.
     pub(crate) addresses: HashMap<UpstreamUrl, Vec<SocketAddr>>,
     /// Reasons of failed names.
@@ -63,7 +63,7 @@ pub(crate) fn name_of(address: &UpstreamUrl) -> Option<(String, u16)> {
 }
 
 /// Returns the endpoints of an address; for a name, the known addresses.
-fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
+fn endpoints(address: &UpstreamUrl, known: &ResolvedNames) -> Vec<Endpoint> {
     if let Some(socket) = address.socket() {
         return vec![Endpoint::Socket(PathBuf::from(socket))];
     }
@@ -77,7 +77,7 @@ fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
 type Members<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
 
 /// Sets the required members of a pool; existing members are retained.
-pub(crate) fn update(pool: &Pool, members: Members<'_>, known: &Known) {
+pub(crate) fn update(pool: &Pool, members: Members<'_>, known: &ResolvedNames) {
     // The runner sets the instances, see `follow_run`.
     if pool.run.is_some() {
         return;
@@ -85,7 +85,7 @@ pub(crate) fn update(pool: &Pool, members: Members<'_>, known: &Known) {
     pool.one_at_a_time(|| follow(pool, members, known));
 }
 
-fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
+fn follow(pool: &Pool, members: Members<'_>, known: &ResolvedNames) {
     let wanted = wanted(&pool.key.declared, pool.key.trusted, members().as_deref());
     let before = pool.members();
     // A new member beside existing members must pass a health check first; the first members have no substitutes.
@@ -133,7 +133,7 @@ pub(crate) fn update_members(pool: &Pool, members: Members<'_>) {
         return;
     }
     pool.one_at_a_time(|| {
-        let mut known = Known::default();
+        let mut known = ResolvedNames::default();
         for member in pool.members().iter() {
             if let (Endpoint::Tcp(address), Some(_)) = (&member.endpoint, name_of(&member.declared)) {
                 known.addresses.entry(member.declared.clone()).or_default().push(*address);

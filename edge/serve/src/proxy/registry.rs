@@ -17,7 +17,7 @@ use super::arriving::{ArrivedTunnel, InboundTunnels};
 use super::clock::now_ms;
 use super::elsewhere::NodeProcess;
 use super::managed_backends::{PoolRun, RunOrigin, Runs};
-use super::membership::{self, Known};
+use super::membership::{self, ResolvedNames};
 use super::pool::{Pool, PoolKey};
 use super::run::{RunId, RunKey, RunMember, RunNow};
 use super::sockets::Sockets;
@@ -137,7 +137,7 @@ impl Registry {
         });
         let pool = Arc::new(Pool::new(key.clone(), policy, made, (*requests_max, self.0.sockets.clone()), run));
         // Addresses become members immediately; maintenance resolves names.
-        membership::update(&pool, &|| self.members_of(&pool), &Known::default());
+        membership::update(&pool, &|| self.members_of(&pool), &ResolvedNames::default());
         self.follow_run(&pool);
         pools.insert(key.clone(), Arc::downgrade(&pool));
         drop(pools);

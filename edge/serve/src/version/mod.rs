@@ -37,10 +37,10 @@ pub use integrity::put_hashed_pages;
 pub use load::load;
 pub use loader::{Error, LoadRequest};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Fill, Memory, OverMemory, Relief};
-pub use place::Served;
+pub use place::PlaceContext;
 pub use rule_files::{RuleFileError, RuleFiles};
 pub use rule_memory::{RuleMemory, RuleReader};
-pub(crate) use traffic::Turn;
+pub(crate) use traffic::SendTurn;
 pub use traffic::{Entered, LIMITS_APPLIED, Traffic, TrafficUsage, Traffics};
 pub use version_field::{VERSION_HEADER, VersionField};
 

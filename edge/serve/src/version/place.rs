@@ -17,7 +17,7 @@ const PLACE_BYTES: u64 = 2 * 1024;
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// Place and settings of a served content.
-pub struct Served {
+pub struct PlaceContext {
     /// The environment or alias, or `preview`.
     pub place: String,
     /// The source of the bundle.
@@ -39,8 +39,8 @@ impl Version {
     ///
     /// # Errors
     /// [`OverMemory`].
-    pub fn new(content: Arc<Content>, served: Served) -> Result<Self, OverMemory> {
-        let Served { place, source, misses, dictionaries, tally, traffic, claim } = served;
+    pub fn new(content: Arc<Content>, served: PlaceContext) -> Result<Self, OverMemory> {
+        let PlaceContext { place, source, misses, dictionaries, tally, traffic, claim } = served;
         let release = release(&content, &place, &source);
         let charge = content.charge.app().charge(claim);
         let bytes = release.len().saturating_add(size_of_val::<[Digest]>(&dictionaries));

@@ -43,7 +43,7 @@ struct Pacing {
 
 /// Booked bytes that must wait. Dropping the turn before its time cancels the booking: a reset stream must not delay
 /// other visitors.
-pub(crate) struct Turn {
+pub(crate) struct SendTurn {
     traffic: Arc<Traffic>,
     bytes: u64,
     /// The send time.
@@ -116,12 +116,12 @@ impl Traffic {
     }
 
     /// Books bytes to send. Returns the turn to wait for, if the bytes cannot be sent now.
-    pub(crate) fn book(self: &Arc<Self>, bytes: usize) -> Option<Turn> {
+    pub(crate) fn book(self: &Arc<Self>, bytes: usize) -> Option<SendTurn> {
         let mut pacing = self.pacing.lock();
         let pacing = pacing.as_mut()?;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let at = pacing.pace.book(bytes, Instant::now())?;
-        Some(Turn { traffic: Arc::clone(self), bytes, at, changed: pacing.changed.clone() })
+        Some(SendTurn { traffic: Arc::clone(self), bytes, at, changed: pacing.changed.clone() })
     }
 
     fn usage(&self) -> TrafficUsage {
@@ -147,7 +147,7 @@ impl Drop for Entered {
     }
 }
 
-impl Drop for Turn {
+impl Drop for SendTurn {
     fn drop(&mut self) {
         let mut pacing = self.traffic.pacing.lock();
         // The bytes were never booked under the present limit.

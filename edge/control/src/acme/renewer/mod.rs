@@ -18,9 +18,9 @@ use super::Acme;
 use super::account::Accounts;
 use super::duty::{Cluster, Ordering, lost, next_step};
 use super::failure::Failure;
-use super::held::{Held, HeldByName};
+use super::held::{HeldByName, IssuedCertificate};
 use super::order::{OrderRequest, obtain};
-use super::schedule::{Books, Ended, Rules, Wanted, Window, admitted};
+use super::schedule::{Books, Ended, ManagedName, Rules, Window, admitted};
 use super::store::Store;
 use super::store::shared::SharedStore;
 use super::trouble::{CertificateTrouble, OnTrouble, Reported};
@@ -88,7 +88,7 @@ enum Subject {
 
 /// Result of a task.
 enum Done {
-    Order(Result<Held, Failure>),
+    Order(Result<IssuedCertificate, Failure>),
     Suggestion(Suggestion),
 }
 
@@ -175,7 +175,7 @@ impl CertificateRenewer {
         let wanted = self.wanted(&held);
         measure(&wanted, &held, now_ms);
         let Some(ordering) = self.ordering.clone() else { return };
-        let is_due = |wanted: &&Wanted| {
+        let is_due = |wanted: &&ManagedName| {
             let window = self.window(&wanted.name);
             held.get(wanted.name.as_str()).is_none_or(|held| held.life.is_due(held.spread, window, now_ms))
         };
@@ -183,7 +183,7 @@ impl CertificateRenewer {
             // Results of new orders could not be stored; finished orders wait with their results.
             return;
         }
-        let due: Vec<Wanted> = wanted.iter().filter(is_due).cloned().collect();
+        let due: Vec<ManagedName> = wanted.iter().filter(is_due).cloned().collect();
         for name in due.iter().filter(|due| due.not_after_ms.is_none()).map(|due| &due.name) {
             // Issued by the predecessor edge after the folder was read.
             if self.books.rests_with_certificate(name, now_ms)
@@ -215,12 +215,12 @@ impl CertificateRenewer {
     }
 
     /// Returns the names that may be ordered.
-    fn wanted(&mut self, held: &HeldByName) -> Vec<Wanted> {
+    fn wanted(&mut self, held: &HeldByName) -> Vec<ManagedName> {
         let mut names = (self.served.names)();
         names.retain(|(_, name)| can_be_ordered(name));
         let wanted = names.into_iter().map(|(app, name)| {
             let not_after_ms = held.get(name.as_str()).map(|held| held.life.not_after_ms);
-            Wanted { app, name, not_after_ms }
+            ManagedName { app, name, not_after_ms }
         });
         let (admitted, are_all) = admitted(wanted.collect(), &self.rules);
         if !are_all && !self.too_many {
@@ -251,7 +251,13 @@ impl CertificateRenewer {
     }
 
     /// Requests renewal information for one certificate at a time.
-    fn ask_for_a_suggestion(&mut self, ordering: &Arc<Ordering>, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
+    fn ask_for_a_suggestion(
+        &mut self,
+        ordering: &Arc<Ordering>,
+        wanted: &[ManagedName],
+        held: &HeldByName,
+        now_ms: u64,
+    ) {
         let is_asking = self.about.values().any(|subject| matches!(subject, Subject::Suggestion(_)));
         if is_asking || self.books.authority_rests(now_ms) {
             return;
@@ -291,7 +297,7 @@ impl CertificateRenewer {
         }
     }
 
-    async fn ended(&mut self, name: &str, result: Result<Held, Failure>) {
+    async fn ended(&mut self, name: &str, result: Result<IssuedCertificate, Failure>) {
         let Some(ordering) = self.ordering.clone() else { return };
         let now_ms = clock::now_ms();
         if let Err(error) = ordering.store.hide_proof(name).await {
@@ -364,11 +370,11 @@ impl CertificateRenewer {
     }
 
     /// Removes state that no name needs any more.
-    async fn tidy(&mut self, ordering: &Ordering, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
+    async fn tidy(&mut self, ordering: &Ordering, wanted: &[ManagedName], held: &HeldByName, now_ms: u64) {
         let wanted: HashSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
         self.books.forget(|name| wanted.contains(name), now_ms);
         self.suggestions.retain(|name, _| wanted.contains(name.as_str()));
-        let is_gone = |held: &Held| now_ms.saturating_sub(held.life.not_after_ms) > EXPIRED_KEPT_MS;
+        let is_gone = |held: &IssuedCertificate| now_ms.saturating_sub(held.life.not_after_ms) > EXPIRED_KEPT_MS;
         let gone = held.iter().filter(|(name, held)| !wanted.contains(&***name) && is_gone(held));
         let gone: Vec<Box<str>> = gone.map(|(name, _)| name.clone()).collect();
         if gone.is_empty() {
@@ -393,7 +399,7 @@ fn can_be_ordered(name: &str) -> bool {
         && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn measure(wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
+fn measure(wanted: &[ManagedName], held: &HeldByName, now_ms: u64) {
     let (mut valid, mut expired, mut first_ms) = (0_u32, 0_u32, u64::MAX);
     for held in wanted.iter().filter_map(|wanted| held.get(wanted.name.as_str())) {
         first_ms = first_ms.min(held.life.not_after_ms);
@@ -418,7 +424,7 @@ fn is_to_be_closed(error: &AcmeError) -> bool {
     }
 }
 
-fn identifier(held: &Held) -> Option<CertificateIdentifier<'static>> {
+fn identifier(held: &IssuedCertificate) -> Option<CertificateIdentifier<'static>> {
     Some(CertificateIdentifier::try_from(held.leaf()?).ok()?.into_owned())
 }
 
@@ -429,7 +435,7 @@ pub(super) async fn order(
     ways: Vec<ChallengeKind>,
     replaces: Option<CertificateIdentifier<'static>>,
     serves: &(dyn Fn(&str) -> bool + Send + Sync),
-) -> Result<Held, Failure> {
+) -> Result<IssuedCertificate, Failure> {
     let known = acme.held.load().get(name).map_or(0, |held| held.life.not_after_ms);
     // The draining predecessor edge may have been faster.
     let kept = ordering.store.kept(name).await;
@@ -449,14 +455,14 @@ pub(super) async fn order(
     let late = || Failure::refused("it took too long".to_owned());
     let pem = timeout(ORDER_MAX, obtained).await.unwrap_or_else(|_elapsed| Err(late()))?;
     let replaced = acme.held.load().get(name).map(|held| held.life);
-    let held = Held::issued(name, &pem, replaced, clock::now_ms(), &acme.provider)?;
+    let held = IssuedCertificate::issued(name, &pem, replaced, clock::now_ms(), &acme.provider)?;
     // Without a time limit: a pause of changes may outlast an order.
     ordering.store.keep_certificate(name, &pem).await?;
     Ok(held)
 }
 
 /// Requests the renewal window of a certificate. The earlier window holds until changed by the authority.
-async fn suggestion(accounts: &Accounts, held: &Held, known: Option<Window>) -> Suggestion {
+async fn suggestion(accounts: &Accounts, held: &IssuedCertificate, known: Option<Window>) -> Suggestion {
     let answers = async {
         let identifier = identifier(held)?;
         let account = accounts.account().await.ok()?;

@@ -142,7 +142,7 @@ impl Rules {
 
 /// Name that needs a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct ManagedName {
     /// App of the name; `None` for the edge itself.
     pub(crate) app: Option<AppName>,
     pub(crate) name: String,
@@ -152,14 +152,15 @@ pub(crate) struct Wanted {
 
 /// Selects the managed names: all with a certificate, and others within the limits, favouring apps with the fewest
 /// names (law 11). Within an app, earlier names have priority. Also returns true if all names are selected.
-pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool) {
+pub(crate) fn admitted(names: Vec<ManagedName>, rules: &Rules) -> (Vec<ManagedName>, bool) {
     let count = names.len();
-    let (mut admitted, fresh): (Vec<Wanted>, Vec<Wanted>) = names.into_iter().partition(|n| n.not_after_ms.is_some());
+    let (mut admitted, fresh): (Vec<ManagedName>, Vec<ManagedName>) =
+        names.into_iter().partition(|n| n.not_after_ms.is_some());
     let mut of_app: HashMap<Option<AppName>, usize> = HashMap::new();
     for held in &admitted {
         *of_app.entry(held.app.clone()).or_default() += 1;
     }
-    let mut turns: Vec<(usize, Wanted)> = Vec::new();
+    let mut turns: Vec<(usize, ManagedName)> = Vec::new();
     for name in fresh {
         let turn = of_app.entry(name.app.clone()).or_default();
         *turn += 1;
@@ -233,7 +234,7 @@ impl Books {
     ///
     /// Renewals precede first orders, sorted by expiry; failed names come last, so that failures cannot use up the
     /// hour. Among first orders, apps with more orders within the hour come later.
-    pub(crate) fn begin(&mut self, due: Vec<Wanted>, rules: &Rules, now_ms: u64) -> Vec<Wanted> {
+    pub(crate) fn begin(&mut self, due: Vec<ManagedName>, rules: &Rules, now_ms: u64) -> Vec<ManagedName> {
         self.begun.retain(|(begun_ms, _)| *begun_ms <= now_ms && now_ms - begun_ms < HOUR_MS);
         let free = rules.orders_max.saturating_sub(self.under_way.len());
         let room = free.min(rules.orders_per_hour_max.saturating_sub(self.begun.len()));
@@ -259,8 +260,8 @@ impl Books {
     }
 
     /// Returns those of `due` that may be ordered now, in turn.
-    fn in_turn(&self, due: Vec<Wanted>, now_ms: u64) -> Vec<Wanted> {
-        let is_ready = |wanted: &Wanted| {
+    fn in_turn(&self, due: Vec<ManagedName>, now_ms: u64) -> Vec<ManagedName> {
+        let is_ready = |wanted: &ManagedName| {
             let note = self.names.get(&wanted.name);
             !self.under_way.contains_key(&wanted.name) && note.is_none_or(|note| note.rest.is_over(now_ms))
         };
@@ -268,7 +269,7 @@ impl Books {
         for (_, app) in &self.begun {
             *of_app.entry(app.clone()).or_default() += 1;
         }
-        let mut in_turn: Vec<((bool, u32, u64), Wanted)> = Vec::new();
+        let mut in_turn: Vec<((bool, u32, u64), ManagedName)> = Vec::new();
         for wanted in due.into_iter().filter(is_ready) {
             let turn = match wanted.not_after_ms {
                 Some(not_after_ms) => not_after_ms,

@@ -61,11 +61,11 @@ fn rules() -> Rules {
 
 /// Parses names from words `app:name`, or `app:name@end` with a certificate until the end; the app is `shop` by
 /// default.
-fn names(words: &[&str]) -> Vec<Wanted> {
+fn names(words: &[&str]) -> Vec<ManagedName> {
     let wanted = |word: &&str| {
         let (app, name) = word.split_once(':').unwrap_or(("shop", word));
         let (name, end) = name.split_once('@').map_or((name, None), |(name, end)| (name, end.parse().ok()));
-        Wanted { app: Some(app.parse().unwrap()), name: name.to_owned(), not_after_ms: end }
+        ManagedName { app: Some(app.parse().unwrap()), name: name.to_owned(), not_after_ms: end }
     };
     words.iter().map(wanted).collect()
 }

@@ -11,7 +11,7 @@ use super::shared::{CERTIFICATES, SharedRecords, SharedStore, Unread};
 use super::*;
 use crate::acme::held::pem_of;
 use crate::acme::lookup::Lookup;
-use crate::acme::schedule::{Ended, Rules, Wanted};
+use crate::acme::schedule::{Ended, ManagedName, Rules};
 use crate::ledger::{AcmeRecords, Member, Members, WritePause, pause_changes, resume_changes};
 use crate::settings::KeyFile;
 use devanture_serve::tls::provider;
@@ -45,7 +45,7 @@ async fn keeps_certificates(open: &impl AsyncFn() -> Arc<dyn Store>, names: &imp
 
 async fn keeps_the_history_of_orders(open: &impl AsyncFn() -> Arc<dyn Store>) {
     let rules = Rules::new(&Limits::default());
-    let wanted = |name: &str| Wanted { app: "shop".parse().ok(), name: name.to_owned(), not_after_ms: None };
+    let wanted = |name: &str| ManagedName { app: "shop".parse().ok(), name: name.to_owned(), not_after_ms: None };
     let mut books = open().await.books().await;
     assert_eq!(books.begin(vec![wanted("a.example"), wanted("b.example")], &rules, 1_000).len(), 2);
     let failed = Ended::Failed { retry_after_ms: 0, unproven: true };

@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use tracing::warn;
 
 use super::{KeptAccount, Store, authority_name};
-use crate::acme::held::{Held, HeldByName};
+use crate::acme::held::{HeldByName, IssuedCertificate};
 use crate::acme::schedule::Books;
 use devanture_base::durable;
 use devanture_serve::tls::Error;
@@ -63,9 +63,9 @@ impl Folder {
         Ok(held)
     }
 
-    fn read_certificate(&self, path: &Path) -> Result<(String, Held), Error> {
+    fn read_certificate(&self, path: &Path) -> Result<(String, IssuedCertificate), Error> {
         let pem = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        Held::read(path, &pem, &self.provider)
+        IssuedCertificate::read(path, &pem, &self.provider)
     }
 
     /// As [`Store::account`].
@@ -149,7 +149,7 @@ impl Store for Folder {
     }
 
     /// The predecessor edge continues to order until drained.
-    async fn kept(&self, name: &str) -> Option<Held> {
+    async fn kept(&self, name: &str) -> Option<IssuedCertificate> {
         let path = self.path_of(name);
         let (found, held) = self.blocking(move |folder| folder.read_certificate(&path)).await.ok()?;
         (found == name).then_some(held)

@@ -8,7 +8,7 @@ pub(super) mod shared;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::held::Held;
+use super::held::IssuedCertificate;
 use super::schedule::Books;
 use devanture_serve::tls::Error;
 
@@ -61,7 +61,7 @@ pub(crate) trait Store: Send + Sync {
     async fn keep_certificate(&self, name: &str, pem: &str) -> Result<(), Error>;
 
     /// Returns a certificate stored for `name` by another process of the node, unless known by other means.
-    async fn kept(&self, _name: &str) -> Option<Held> {
+    async fn kept(&self, _name: &str) -> Option<IssuedCertificate> {
         None
     }
 

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{KeptAccount, Proof, Store};
-use crate::acme::held::Held;
+use crate::acme::held::IssuedCertificate;
 use crate::acme::schedule::Books;
 use crate::ledger::{AcmeRecords, Duty, PROOFS};
 use crate::settings::{KeyFile, UnsealError};
@@ -72,14 +72,14 @@ pub(crate) struct SharedRecords {
 
 impl SharedRecords {
     /// Returns the certificate of `name` in a record's value.
-    pub(crate) fn certificate(&self, name: &str, value: &[u8]) -> Result<Held, Unread> {
+    pub(crate) fn certificate(&self, name: &str, value: &[u8]) -> Result<IssuedCertificate, Unread> {
         let key = format!("{CERTIFICATES}{name}");
         let path = PathBuf::from(self.records.full_key(&key));
         let bad = |reason: String| Unread::Bad(Error::Certificate { path: path.clone(), reason });
         let record: CertificateRecord = serde_json::from_slice(value).map_err(|error| bad(error.to_string()))?;
         let keys = self.keys.read().map_err(|_error| Unread::Locked)?;
         match keys.open(&self.context(&key), &record.pem) {
-            Ok(pem) => Held::read_for(name, &path, &pem, &self.provider).map_err(Unread::Bad),
+            Ok(pem) => IssuedCertificate::read_for(name, &path, &pem, &self.provider).map_err(Unread::Bad),
             Err(UnsealError::UnknownKey) => Err(Unread::Locked),
             Err(UnsealError::Damaged) => Err(bad("it was not sealed like this".to_owned())),
         }

@@ -73,7 +73,7 @@ fn hash_of(of: &impl Hash) -> u64 {
 }
 
 /// Numbers of all entries.
-pub(super) struct Kept(Mutex<Numbers>);
+pub(super) struct EntryIndex(Mutex<Numbers>);
 
 struct Numbers {
     by_owner: HashMap<Owner, GroupedEntries<BTreeSet<u64>>>,
@@ -213,7 +213,7 @@ impl Numbers {
     }
 }
 
-impl Kept {
+impl EntryIndex {
     fn with_room_for(entries_max: u64) -> Self {
         let (by_owner, by_origin, begun) = (HashMap::new(), HashMap::new(), HashSet::new());
         Self(Mutex::new(Numbers { by_owner, by_origin, count: 0, entries_max, last: 0, read_to: 0, begun }))
@@ -246,14 +246,14 @@ impl Kept {
     }
 
     /// Issues a number for an entry about to be written, and removes surplus entries.
-    pub(super) fn begin(&self, place: EntryPlace) -> Begun<'_> {
+    pub(super) fn begin(&self, place: EntryPlace) -> PendingEntry<'_> {
         let mut numbers = self.numbers();
         let number = numbers.last.saturating_add(1);
         numbers.last = number;
         numbers.begun.insert(number);
         numbers.add(&place, number);
         let surplus = numbers.surplus(place.group.origin);
-        Begun { kept: self, number, place, surplus }
+        PendingEntry { kept: self, number, place, surplus }
     }
 
     /// Forgets removed entries.
@@ -273,15 +273,15 @@ impl Kept {
 
 /// Entry being written. Dropped with an unknown outcome, both the entry and its surplus count as stored: an extra count
 /// is removed at some time, while a missing count would never be.
-pub(super) struct Begun<'k> {
-    kept: &'k Kept,
+pub(super) struct PendingEntry<'k> {
+    kept: &'k EntryIndex,
     pub(super) number: u64,
     place: EntryPlace,
     /// Entries removed by the same commit.
     pub(super) surplus: Vec<(EntryPlace, u64)>,
 }
 
-impl Begun<'_> {
+impl PendingEntry<'_> {
     /// Marks the entry as written.
     pub(super) fn done(mut self) {
         self.surplus.clear();
@@ -293,7 +293,7 @@ impl Begun<'_> {
     }
 }
 
-impl Drop for Begun<'_> {
+impl Drop for PendingEntry<'_> {
     fn drop(&mut self) {
         let mut numbers = self.kept.numbers();
         numbers.begun.remove(&self.number);
@@ -318,8 +318,8 @@ mod tests {
     use super::*;
     use crate::ledger::Action;
 
-    fn kept(entries_max: u64) -> Kept {
-        Kept::with_room_for(entries_max)
+    fn kept(entries_max: u64) -> EntryIndex {
+        EntryIndex::with_room_for(entries_max)
     }
 
     /// Position of an entry in the log of an app.
@@ -333,7 +333,7 @@ mod tests {
         EntryPlace::named(Some("shop".parse().unwrap()), (Some(token), Some(root)), "ci", action.as_str())
     }
 
-    fn lengths(kept: &Kept) -> Vec<(String, usize)> {
+    fn lengths(kept: &EntryIndex) -> Vec<(String, usize)> {
         let numbers = kept.numbers();
         let name = |owner: &Owner| owner.as_ref().map_or_else(String::new, ToString::to_string);
         let mut lengths: Vec<_> = numbers.by_owner.iter().map(|(owner, n)| (name(owner), n.count())).collect();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     /// Returns true if the entry with the number is still in the index.
-    fn has(kept: &Kept, place: &EntryPlace, number: u64) -> bool {
+    fn has(kept: &EntryIndex, place: &EntryPlace, number: u64) -> bool {
         let numbers = kept.numbers();
         let Some(entries) = numbers.by_owner.get(&place.owner) else { return false };
         let groups = if place.is_lasting { &entries.lasting } else { &entries.others };
@@ -352,7 +352,7 @@ mod tests {
         branch.is_some_and(|found| found.entries.contains(&number))
     }
 
-    fn done(kept: &Kept, place: &EntryPlace) -> u64 {
+    fn done(kept: &EntryIndex, place: &EntryPlace) -> u64 {
         let begun = kept.begin(place.clone());
         let number = begun.number;
         begun.done();

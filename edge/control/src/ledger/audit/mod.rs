@@ -23,7 +23,7 @@ use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Record, Rev
 use devanture_store::records::identities::AuditRecord;
 use devanture_store::records::nodes::node_key;
 use devanture_store::records::{self, StoredVia, identities};
-use kept::{EntryPlace, Kept, REMOVED_MAX};
+use kept::{EntryIndex, EntryPlace, REMOVED_MAX};
 
 pub use event::Action;
 pub(crate) use event::AuditEvent;
@@ -46,7 +46,7 @@ struct Inner {
     /// Node of a cluster that writes the log; `None` on a standalone edge.
     node: Option<String>,
     /// Index of entries, read at first use.
-    kept: OnceCell<Kept>,
+    kept: OnceCell<EntryIndex>,
     /// Rate limit of changes by credential, so that no credential fills the history and the disk.
     writes: RateLimit<String>,
 }
@@ -157,8 +157,8 @@ impl Audit {
         Ok(own.map(|record| (key, record)))
     }
 
-    async fn kept(&self) -> Result<&Kept, catalog::Error> {
-        self.0.kept.get_or_try_init(|| Kept::read(&*self.0.catalog, self.0.entries_max)).await
+    async fn kept(&self) -> Result<&EntryIndex, catalog::Error> {
+        self.0.kept.get_or_try_init(|| EntryIndex::read(&*self.0.catalog, self.0.entries_max)).await
     }
 
     /// Returns the oldest entries beyond the maximum age.

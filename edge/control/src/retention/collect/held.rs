@@ -14,7 +14,7 @@ use devanture_store::records::{self, AliasRecord, LivePointer};
 
 /// Protected versions of an app, and checks that no further protection has appeared.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct ProtectedVersions {
     pub(super) ids: HashSet<VersionId>,
     pub(super) checks: Vec<Check>,
 }
@@ -26,8 +26,8 @@ impl Retention {
     ///
     /// Further versions stay: versions stored or live within the grace period (law 10), versions loaded on the local
     /// node, and versions leased by a running push or switch; `retire.rs` checks these.
-    pub(super) async fn held(&self, app: &AppName) -> Result<Held, Error> {
-        let mut held = Held::default();
+    pub(super) async fn held(&self, app: &AppName) -> Result<ProtectedVersions, Error> {
+        let mut held = ProtectedVersions::default();
         // Read first, so that the check detects all later changes.
         let app_key = records::app_key(app);
         if let Some(record) = self.ledger.catalog.get(&app_key).await? {

@@ -17,7 +17,7 @@ use crate::runner::shared::{Shared, ms};
 use devanture_host::spawner::{HandedProcess, Running, Spawner, SpawnerConnection, SpawnerSettings};
 
 /// Adopted instances of the predecessor, not yet supervised.
-pub(in crate::runner) struct Taken {
+pub(in crate::runner) struct AdoptedInstances {
     pub(in crate::runner) spawner: Spawner,
     groups: Vec<HandedGroup>,
     /// Processes of all instances, in the order of groups.
@@ -49,15 +49,15 @@ pub(in crate::runner) fn take(
     settings: SpawnerSettings,
     connection: SpawnerConnection,
     groups: Vec<HandedGroup>,
-) -> Result<Taken, Error> {
+) -> Result<AdoptedInstances, Error> {
     let instances = groups.iter().flat_map(|group| &group.instances);
     let processes: Vec<HandedProcess> = instances.map(|instance| instance.running).collect();
     let (spawner, running) =
         Spawner::adopt(settings, connection, &processes).map_err(|error| Error::Spawn(error.to_string()))?;
-    Ok(Taken { spawner, groups, running })
+    Ok(AdoptedInstances { spawner, groups, running })
 }
 
-impl Taken {
+impl AdoptedInstances {
     /// Supervises the instances from here on, each answering as before.
     pub(in crate::runner) async fn settle(self, shared: &Arc<Shared>) {
         let mut running = self.running.into_iter();

@@ -21,7 +21,7 @@ use super::handle::Runner;
 use super::handover::handed::Contained;
 use super::persisted::{Excess, Place};
 use super::program::Program;
-use super::request::Wanted;
+use super::request::BackendSpec;
 use super::shared::{Shared, ms};
 use devanture_host::spawner::{Attached, Launch, Running, SpawnError, Temporary, WindowSize};
 use under_way::Guard;
@@ -40,7 +40,7 @@ pub struct Once {
     is_measured: bool,
     /// Excess of the environment's storage at the beginning.
     excess: Option<Excess>,
-    wanted: Wanted,
+    wanted: BackendSpec,
     /// Environment whose data is used.
     place: Place,
     temporary: Temporary,
@@ -65,7 +65,7 @@ impl Runner {
     /// earlier.
     pub async fn begin_once(
         &self,
-        wanted: Wanted,
+        wanted: BackendSpec,
         request: &RunRequest,
         ended_by: &mut EndedBy,
     ) -> Result<Result<Once, Problem>, Error> {
@@ -167,7 +167,7 @@ fn window_size(size: TerminalSize) -> WindowSize {
 impl Shared {
     fn once_launch(
         &self,
-        wanted: &Wanted,
+        wanted: &BackendSpec,
         set_up: &SetUp,
         (name, request): (&str, &RunRequest),
         temporary: &Temporary,

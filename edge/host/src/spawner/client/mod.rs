@@ -96,7 +96,7 @@ pub(super) struct Launched {
 }
 
 /// Spawner with its supervising task.
-pub(super) struct Kept {
+pub(super) struct SupervisedSpawner {
     pub(super) means: watch::Receiver<Means>,
     /// Users claimed by the spawner.
     pub(super) uids: Option<RangeInclusive<u32>>,
@@ -109,14 +109,14 @@ pub(super) struct Kept {
 pub(super) async fn start(
     settings: SpawnerSettings,
     commands: mpsc::UnboundedReceiver<SpawnerCommand>,
-) -> Result<Kept, SpawnError> {
+) -> Result<SupervisedSpawner, SpawnError> {
     set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
     let (means, receiver) = watch::channel(Means::default());
     let session = Session::open(&settings, &means).await?;
     let uids = session.uids.clone();
     let keeper = SpawnerSupervisor::new(settings, means, uids.clone());
     tokio::spawn(keeper.keep(session, commands));
-    Ok(Kept { means: receiver, uids })
+    Ok(SupervisedSpawner { means: receiver, uids })
 }
 
 /// Continues with a spawner of an earlier edge and with the given processes after a resume; all other processes of the
@@ -129,7 +129,7 @@ pub(super) fn adopt(
     connection: SpawnerConnection,
     processes: &[HandedProcess],
     commands: mpsc::UnboundedReceiver<SpawnerCommand>,
-) -> Result<(Kept, Vec<Launched>), SpawnError> {
+) -> Result<(SupervisedSpawner, Vec<Launched>), SpawnError> {
     let SpawnerConnection { state, socket } = connection;
     if !state.is_understood() {
         return Err(SpawnError::Protocol);
@@ -144,7 +144,7 @@ pub(super) fn adopt(
     let launched = processes.iter().map(|process| keeper.take(*process)).collect();
     let unknown = state.keys.into_iter().filter(|key| !keeper.slots.contains_key(key)).collect();
     tokio::spawn(keeper.go_on(session, commands, unknown));
-    Ok((Kept { means: receiver, uids }, launched))
+    Ok((SupervisedSpawner { means: receiver, uids }, launched))
 }
 
 /// Running or starting instance.

@@ -1,7 +1,7 @@
 //! Pools without a network: choice of members, waiting, and ejection.
 
 use super::super::elsewhere::NodeProcess;
-use super::super::membership::{self, Known};
+use super::super::membership::{self, ResolvedNames};
 use super::super::registry::{Registry, RegistrySettings};
 use super::super::run::{RunId, RunMember, RunNow, RunState};
 use super::super::tls;
@@ -200,11 +200,11 @@ async fn the_first_request_waits_for_the_addresses_of_a_name() {
     while pool.waiting() == 0 {
         tokio::task::yield_now().await;
     }
-    let mut known = Known::default();
+    let mut known = ResolvedNames::default();
     known.addresses.insert("http://api.internal:80".parse().unwrap(), vec!["10.0.0.1:80".parse().unwrap()]);
     membership::update(&pool, &|| None, &known);
     assert_eq!(waiting.await.unwrap().unwrap(), "10.0.0.1:80");
-    let mut nothing = Known::default();
+    let mut nothing = ResolvedNames::default();
     nothing.failed.insert("http://api.internal:80".parse().unwrap(), "api.internal has no address".to_owned());
     membership::update(&pool, &|| None, &nothing);
     assert!(matches!(lease(&pool).await.err().unwrap(), Error::NoAddress(_)));
@@ -217,7 +217,7 @@ async fn a_member_that_stays_is_the_same_one_and_one_that_joins_is_asked_first()
     let address: site_toml::UpstreamUrl = "http://a".parse().unwrap();
     let known = |addresses: &[&str]| {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        Known { addresses: [(address.clone(), addresses)].into(), ..Known::default() }
+        ResolvedNames { addresses: [(address.clone(), addresses)].into(), ..ResolvedNames::default() }
     };
     membership::update(&pool, &|| None, &known(&["10.0.0.1:80"]));
     let first = Arc::clone(&pool.members()[0]);
@@ -237,7 +237,7 @@ async fn who_is_let_in_by_an_admin_stays_the_same_one_and_who_is_trusted_no_long
             MemberEntry { desired: StoredDesired::In, trusted, vouched: trusted, who: "ci".to_owned(), at_ms: 1 };
         let record = MembersRecord { members: [("http://127.0.0.1:1".parse().unwrap(), entry)].into() };
         let record = Arc::new(record);
-        membership::update(&pool, &|| Some(Arc::clone(&record)), &Known::default());
+        membership::update(&pool, &|| Some(Arc::clone(&record)), &ResolvedNames::default());
         Arc::clone(&pool.members()[0])
     };
     let first = update(false);
@@ -273,7 +273,7 @@ fn a_state_that_is_followed_is_never_taken_back_by_a_reader_of_an_older_one() {
         // As the maintenance thread of names does.
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                membership::update(&pool, &|| registry.members_of(&pool), &Known::default());
+                membership::update(&pool, &|| registry.members_of(&pool), &ResolvedNames::default());
             }
         });
         for number in 0..5_000_u64 {
@@ -434,7 +434,7 @@ async fn nobody_but_the_edge_names_its_instances() {
         MemberEntry { desired: StoredDesired::In, trusted: true, vouched: true, who: "ci".to_owned(), at_ms: 1 };
     let record = MembersRecord { members: [("http://127.0.0.1:9".parse().unwrap(), entry)].into() };
     registry.set_members(&id.app, "prod", "server", Some(record));
-    membership::update(&pool, &|| registry.members_of(&pool), &Known::default());
+    membership::update(&pool, &|| registry.members_of(&pool), &ResolvedNames::default());
     let members: Vec<String> = pool.members().iter().map(|member| member.endpoint.to_string()).collect();
     assert_eq!(members, ["127.0.0.1:1"]);
 }
