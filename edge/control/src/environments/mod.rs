@@ -88,28 +88,39 @@ impl Environments {
     /// Wires the features together.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, parts: Parts) -> Self {
-        let (runner, variables) = parts.runner.unzip();
-        let (l, blobs) = (|| Arc::clone(&ledger), parts.blobs);
-        let places = Arc::new(Places::new(l(), parts.names));
-        let signing = Arc::new(Signing::new(l(), Arc::clone(&places)));
-        let pauses = Arc::new(Pauses::new(l(), Arc::clone(&places), Arc::clone(&signing)));
-        let check = UpstreamCheck::new(&parts.dns_servers);
-        let upstreams = Arc::new(Upstreams::new(l(), parts.registry, parts.upstreams, check));
-        let of_node = (parts.node, parts.nodes);
-        let instances = Instances::new((l(), Arc::clone(&blobs)), Arc::clone(&signing), runner, of_node);
+        let Parts { blobs, names, dns_servers, upstreams: policy, registry, keys, node, nodes, runner } = parts;
+        let (runner, variables) = runner.unzip();
+        let shared = || Arc::clone(&ledger);
+        let places = Arc::new(Places::new(shared(), names));
+        let signing = Arc::new(Signing::new(shared(), Arc::clone(&places)));
+        let pauses = Arc::new(Pauses::new(shared(), Arc::clone(&places), Arc::clone(&signing)));
+        let check = UpstreamCheck::new(&dns_servers);
+        let upstreams = Arc::new(Upstreams::new(shared(), registry, policy, check));
+        let instances = Instances::new(shared(), Arc::clone(&blobs), Arc::clone(&signing), runner, node, nodes);
         let instances = Arc::new(instances);
-        let of_app = (Arc::clone(&places), Arc::clone(&signing));
-        let hostnames = Arc::new(Hostnames::new((l(), Arc::clone(&blobs)), of_app, parts.dns_servers));
-        let of_app = (Arc::clone(&places), Arc::clone(&signing), Arc::clone(&instances));
-        let settings = Arc::new(Settings::new((l(), Arc::clone(&parts.keys)), of_app, variables));
-        let of_app = (Arc::clone(&places), Arc::clone(&hostnames), Arc::clone(&settings));
-        let aliases = Arc::new(Aliases::new(l(), of_app.0, of_app.1, of_app.2));
+        let hostnames = Arc::new(Hostnames::new(
+            shared(),
+            Arc::clone(&blobs),
+            Arc::clone(&places),
+            Arc::clone(&signing),
+            dns_servers,
+        ));
+        let settings = Arc::new(Settings::new(
+            shared(),
+            Arc::clone(&keys),
+            Arc::clone(&places),
+            Arc::clone(&signing),
+            Arc::clone(&instances),
+            variables,
+        ));
+        let aliases = Aliases::new(shared(), Arc::clone(&places), Arc::clone(&hostnames), Arc::clone(&settings));
+        let aliases = Arc::new(aliases);
         Self {
-            protection: Arc::new(Protections::new(l(), parts.keys, Arc::clone(&aliases))),
-            data: Arc::new(EnvironmentData::new(l(), Arc::clone(&instances))),
-            commands: Arc::new(Commands::new(l(), Arc::clone(&instances), Arc::clone(&aliases))),
-            schedules: Arc::new(Scheduler::new(l(), Arc::clone(&instances), Arc::clone(&pauses))),
-            ledger: l(),
+            protection: Arc::new(Protections::new(shared(), keys, Arc::clone(&aliases))),
+            data: Arc::new(EnvironmentData::new(shared(), Arc::clone(&instances))),
+            commands: Arc::new(Commands::new(shared(), Arc::clone(&instances), Arc::clone(&aliases))),
+            schedules: Arc::new(Scheduler::new(shared(), Arc::clone(&instances), Arc::clone(&pauses))),
+            ledger: shared(),
             blobs,
             places,
             signing,

@@ -109,8 +109,10 @@ pub struct Hostnames {
 
 impl Hostnames {
     pub(crate) fn new(
-        (ledger, blobs): (Arc<Ledger>, Arc<dyn Blobs>),
-        (places, signing): (Arc<Places>, Arc<Signing>),
+        ledger: Arc<Ledger>,
+        blobs: Arc<dyn Blobs>,
+        places: Arc<Places>,
+        signing: Arc<Signing>,
         dns_servers: Vec<SocketAddr>,
     ) -> Self {
         let limits = ledger.limits();

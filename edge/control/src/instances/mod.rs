@@ -48,10 +48,12 @@ pub struct Instances {
 
 impl Instances {
     pub(crate) fn new(
-        (ledger, blobs): (Arc<Ledger>, Arc<dyn Blobs>),
+        ledger: Arc<Ledger>,
+        blobs: Arc<dyn Blobs>,
         signing: Arc<Signing>,
         runner: Option<Runner>,
-        (node, nodes): (String, Option<Nodes>),
+        node: String,
+        nodes: Option<Nodes>,
     ) -> Self {
         let (turns, idle) = (Turns::default(), FoundInLive::default());
         Self { ledger, blobs, signing, runner, turns, node, nodes, idle }

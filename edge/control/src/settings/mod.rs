@@ -115,8 +115,11 @@ pub struct Settings {
 
 impl Settings {
     pub(crate) fn new(
-        (ledger, keys): (Arc<Ledger>, Arc<KeyFile>),
-        (places, signing, instances): (Arc<Places>, Arc<Signing>, Arc<Instances>),
+        ledger: Arc<Ledger>,
+        keys: Arc<KeyFile>,
+        places: Arc<Places>,
+        signing: Arc<Signing>,
+        instances: Arc<Instances>,
         variables: Option<Arc<SettingsOf>>,
     ) -> Self {
         Self { ledger, keys, places, signing, instances, variables, lost_secrets: ArcSwap::default() }
