@@ -35,7 +35,7 @@ const KILLED_FIRST: &str = "500";
 
 /// Program of the process.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Spec {
+pub(super) struct ProgramSpec {
     /// Process that must still be the parent.
     pub(super) parent: i32,
     pub(super) command: Vec<String>,
@@ -71,7 +71,7 @@ pub(super) enum Task {
     /// Test if instances can have private folders.
     Probe,
     /// Run the program of an instance.
-    Run(Box<Spec>),
+    Run(Box<ProgramSpec>),
 }
 
 /// Becomes the program given on standard input. Returns only after a failure, which was reported to the other end of
@@ -99,7 +99,7 @@ pub fn exec_instance() -> io::Result<()> {
 
 /// Drops the rights of the process. The order matters: privileges are dropped before requesting the parent-death
 /// signal, since dropping resets the signal, and the parent is checked afterwards.
-fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<(), (&'static str, io::Error)> {
+fn confine(spec: &ProgramSpec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<(), (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     setsid().map_err(step("no session of its own"))?;
     if let (Some(attached), Some(passed)) = (&spec.attached, passed) {
@@ -163,7 +163,7 @@ fn limit(resource: Resource, value: u64) -> rustix::io::Result<()> {
 }
 
 /// Becomes the program; returns the reason of a failure.
-fn become_program(spec: &Spec) -> Exit {
+fn become_program(spec: &ProgramSpec) -> Exit {
     let Some((command, arguments)) = spec.command.split_first() else {
         return Exit::CannotStart("the command is empty".to_owned());
     };

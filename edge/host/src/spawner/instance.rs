@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::attached::Attachment;
 use super::cgroup::{Group, Groups};
 use super::error::Refusal;
-use super::exec::{Spec, Task, TemporaryFolders};
+use super::exec::{ProgramSpec, Task, TemporaryFolders};
 use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::private_folders::PrivateFolders;
 use super::private_memory::PrivateMemory;
@@ -129,7 +129,7 @@ impl Instance {
         environment.insert(INSTANCE_MARKER.to_owned(), marker.clone());
         let tag = Tag::next();
         let uid = start.uid.filter(|uid| *uid != rustix::process::geteuid().as_raw());
-        let spec = Spec {
+        let spec = ProgramSpec {
             parent: getpid().as_raw_nonzero().get(),
             command: start.command,
             folder: start.folder,

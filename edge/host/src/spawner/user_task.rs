@@ -47,7 +47,7 @@ pub(super) enum UserTask {
 
 /// Order for a task process.
 #[derive(Debug, Serialize, Deserialize)]
-struct Spec {
+struct UserTaskSpec {
     parent: i32,
     uid: u32,
     task: UserTask,
@@ -61,7 +61,7 @@ pub fn user_task() -> io::Result<()> {
     let mut status = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut text = String::new();
     status.read_to_string(&mut text)?;
-    let Spec { parent, uid, task } = serde_json::from_str(&text)?;
+    let UserTaskSpec { parent, uid, task } = serde_json::from_str(&text)?;
     let done = become_user(uid, parent).and_then(|()| carry_out(&task));
     let answer: Result<(), String> = done.map_err(|error| error.to_string());
     status.write_all(serde_json::to_string(&answer)?.as_bytes())
@@ -118,7 +118,7 @@ pub(super) async fn perform(uid: u32, task: UserTask, begun: impl FnOnce(i32)) -
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     begun(pid.map_or(0, |pid| pid.as_raw_nonzero().get()));
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    let answer = timeout(TASK_TIME_MAX, converse(status, &Spec { parent: own, uid, task })).await;
+    let answer = timeout(TASK_TIME_MAX, converse(status, &UserTaskSpec { parent: own, uid, task })).await;
     // The process exits after the answer; a hanging process is killed here.
     if answer.is_err()
         && let Some(pid) = pid
@@ -136,7 +136,7 @@ pub(super) async fn perform(uid: u32, task: UserTask, begun: impl FnOnce(i32)) -
     }
 }
 
-async fn converse(status: StdUnixStream, spec: &Spec) -> io::Result<Result<(), String>> {
+async fn converse(status: StdUnixStream, spec: &UserTaskSpec) -> io::Result<Result<(), String>> {
     status.set_nonblocking(true)?;
     let mut status = UnixStream::from_std(status)?;
     status.write_all(&serde_json::to_vec(spec)?).await?;

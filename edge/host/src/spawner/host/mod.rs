@@ -28,14 +28,14 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use self::out::EdgeWriter;
-use self::watch::{TICK, Turns};
+use self::watch::{TICK, WatchPhase};
 use super::Exit;
 use super::begin::{HostUsers, begin};
 use super::cgroup::Groups;
 use super::error::Refusal;
 use super::instance::{Answer, Instance};
 use super::process_users::may_be_ours;
-use super::processes::{BETWEEN_PASSES, Identity, Mark, Owner, Process, Shares, Table, shares};
+use super::processes::{BETWEEN_PASSES, Identity, InstanceProcesses, Mark, Owner, Process, Table, shares};
 use super::tag::mark_of;
 use super::wire::{self, Event, Frame, Order, PROTOCOL, Start};
 
@@ -165,7 +165,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         measuring: Semaphore::new(1),
         child_ended: Notify::new(),
     });
-    let (mut tick, mut turns) = (Instant::now() + TICK, Turns::new());
+    let (mut tick, mut turns) = (Instant::now() + TICK, WatchPhase::new());
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -336,7 +336,7 @@ impl Host {
     /// Assigns processes to instances, and kills processes that stay without an owner: a process that left its family,
     /// group and marker behind would outlive its instance. A single check does not suffice: during `execve` a process
     /// has no variables.
-    fn shares<'t>(&self, table: &'t Table) -> Shares<'t> {
+    fn shares<'t>(&self, table: &'t Table) -> InstanceProcesses<'t> {
         let owners: Vec<Owner> = self.instances.borrow().values().map(|instance| instance.owner()).collect();
         let mut shares = shares(table, self.own, &owners, &mut self.seen.borrow_mut(), mark_of);
         shares.strays.retain(|stray| !self.tasks.borrow().contains(&stray.pid));

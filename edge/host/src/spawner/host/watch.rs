@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 use super::{Host, LOOK_EVERY};
 use crate::spawner::instance::Instance;
 use crate::spawner::measure::{Count, MeasuredFolder};
-use crate::spawner::processes::{Process, Shares, Table};
+use crate::spawner::processes::{InstanceProcesses, Process, Table};
 use crate::spawner::usage::{self, Devices, Files, Machine};
 use crate::spawner::wire::Event;
 use crate::spawner::{Exit, InstanceLimits, Usage};
@@ -26,7 +26,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Schedule of checks.
-pub(super) struct Turns {
+pub(super) struct WatchPhase {
     /// Next regular check, and earliest early check.
     next: Instant,
     earliest: Instant,
@@ -34,7 +34,7 @@ pub(super) struct Turns {
     available: u64,
 }
 
-impl Turns {
+impl WatchPhase {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self { next: now + LOOK_EVERY, earliest: now, available: 0 }
@@ -42,7 +42,7 @@ impl Turns {
 }
 
 /// Processes of one instance, to be measured.
-struct Sample {
+struct UsageSample {
     key: u64,
     /// Process ids with resident memory.
     processes: Vec<(i32, u64)>,
@@ -50,7 +50,7 @@ struct Sample {
     private: Option<String>,
 }
 
-impl Sample {
+impl UsageSample {
     fn of(instance: &Instance, members: &[&Process], page: u64) -> Self {
         let resident = |process: &&Process| (process.pid, process.resident_pages.saturating_mul(page));
         Self { key: instance.key, processes: members.iter().map(resident).collect(), private: instance.private.clone() }
@@ -82,7 +82,7 @@ impl Sample {
 
 impl Host {
     /// Checks instances if due, or if the machine's free memory falls fast.
-    pub(super) fn tick(self: &Rc<Self>, turns: &mut Turns) {
+    pub(super) fn tick(self: &Rc<Self>, turns: &mut WatchPhase) {
         let now = Instant::now();
         // With memory control groups, the kernel acts by itself.
         let machine = if self.groups.is_none() { Machine::read() } else { Machine::default() };
@@ -110,7 +110,7 @@ impl Host {
                     self.condemn(instance, Exit::TooManyProcesses);
                     return;
                 }
-                let sample = Sample::of(instance, members, page);
+                let sample = UsageSample::of(instance, members, page);
                 let temporary = || sample.temporary().map_or(0, |(bytes, _)| bytes);
                 match &instance.group {
                     Some(group) => self.report(instance, || sample.usage(group.memory(), temporary())),
@@ -128,7 +128,7 @@ impl Host {
     }
 
     /// Kills the largest instances of each app beyond its task limit, until the rest is within the limit.
-    fn end_largest(&self, shares: &Shares<'_>) {
+    fn end_largest(&self, shares: &InstanceProcesses<'_>) {
         let mut apps: HashMap<String, Vec<(u64, u64)>> = HashMap::new();
         for (key, members) in &shares.of {
             let tasks = tasks_of(members);
@@ -154,7 +154,7 @@ impl Host {
     }
 
     /// Measures instances exactly in the background, and kills instances beyond their limits.
-    fn measure(self: &Rc<Self>, samples: Vec<Sample>) {
+    fn measure(self: &Rc<Self>, samples: Vec<UsageSample>) {
         if samples.is_empty() || self.is_measuring.replace(true) {
             return;
         }
@@ -162,7 +162,7 @@ impl Host {
         spawn_local(async move {
             let measured = tokio::task::spawn_blocking(move || {
                 let devices = Devices::read();
-                let measure = |sample: Sample| (sample.key, sample.measure(&devices));
+                let measure = |sample: UsageSample| (sample.key, sample.measure(&devices));
                 samples.into_iter().map(measure).collect::<Vec<_>>()
             });
             for (key, (usage, files)) in measured.await.unwrap_or_default() {

@@ -167,7 +167,7 @@ impl Mark {
 }
 
 /// Owners of the descendants of one process.
-pub(super) struct Shares<'t> {
+pub(super) struct InstanceProcesses<'t> {
     /// Live processes by instance.
     pub(super) of: HashMap<u64, Vec<&'t Process>>,
     /// Processes without a known owner.
@@ -184,7 +184,7 @@ pub(super) fn shares<'t>(
     owners: &[Owner],
     seen: &mut HashMap<Identity, u64, impl BuildHasher + Default>,
     mark_of: impl Fn(i32) -> Option<Mark>,
-) -> Shares<'t> {
+) -> InstanceProcesses<'t> {
     let by_main: HashMap<i32, u64> = owners.iter().map(|owner| (owner.main, owner.key)).collect();
     let by_marker: HashMap<&str, &Owner> = owners.iter().map(|owner| (owner.marker.as_str(), owner)).collect();
     let mut key_of: HashMap<i32, u64> = HashMap::new();
@@ -212,7 +212,7 @@ pub(super) fn shares<'t>(
             of.entry(key).or_default().push(process);
         }
     }
-    Shares { of, strays }
+    InstanceProcesses { of, strays }
 }
 
 #[cfg(test)]
