@@ -9,7 +9,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::procfile::PROCFILE;
 use devanture_config::site_toml::{FILE_NAME, SiteFile, overlay_of};
 
-use super::tree::{Tree, of_config};
+use super::{Tree, of_config};
 use crate::ledger::Error;
 
 /// Folder of the backend in an archive, whatever `dir` of `[server]` names within a project.

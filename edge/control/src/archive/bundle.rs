@@ -15,7 +15,7 @@ use devanture_config::{AppName, Manifest};
 
 use super::backend::{self, SERVER};
 use super::store::Files;
-use super::tree::{Tree, of_config};
+use super::{Tree, of_config};
 use crate::ledger::{Error, lost};
 use devanture_store::blobs::{Blobs, Key};
 
@@ -98,7 +98,7 @@ pub(crate) async fn manifest(
     }
     let mut files = BTreeMap::new();
     for (path, mut file) in tree {
-        let path: BundlePath = path.parse().map_err(|error| super::refusal::bad(format!("{error}.")))?;
+        let path: BundlePath = path.parse().map_err(|error| super::gate::bad(format!("{error}.")))?;
         file.media_type = site.types.of(path.as_str()).map(str::to_owned);
         files.insert(path, file);
     }

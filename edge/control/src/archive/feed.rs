@@ -9,8 +9,8 @@ use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::bounds::archive_bytes_max;
-use super::refusal::{Refusal, bomb, too_large};
+use super::gate::archive_bytes_max;
+use super::gate::{Refusal, bomb, too_large};
 
 /// Chunks queued for the reader; a faster client waits.
 const CHUNKS: usize = 4;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::io;
 
 use devanture_config::limits::Limits;
 use devanture_config::manifest::LINK_BYTES_MAX;
@@ -11,9 +12,8 @@ use devanture_config::path::{BadPath, BundlePath};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
-use super::backend::{self, Part};
-use super::bounds::entries_max;
-use super::refusal::{bomb, shown, too_large, too_long};
+use super::backend;
+use super::backend::Part;
 use crate::ledger::Error;
 
 /// Deepest nesting of folders, equal to the limit of the command line.
@@ -290,6 +290,91 @@ fn refused(path: &BundlePath, kind: EntryKind) -> Problem {
         }
     };
     Problem::new(code, format!("`{path}` in the archive is {what}; a bundle holds files alone.")).hint(hint)
+}
+
+// Refusals of archives, as problems for the client.
+
+/// Reason for an early end of unpacking.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The input or the storage stopped; the other end knows the reason.
+    BrokenOff,
+    /// Fault of the archive.
+    Problem(Box<Problem>),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Problem(error.0)
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+pub(crate) fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::BadArchive, detail)
+}
+
+/// Converts an error of a truncated or corrupt archive.
+pub(super) fn broken(error: &io::Error, detail: impl Into<String>) -> Problem {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Problem::new(Code::ArchiveCutOff, detail).hint("send it again, whole");
+    }
+    damaged(detail)
+}
+
+pub(super) fn cut_off() -> Problem {
+    let detail = "The archive is cut off: it ends before its end is marked.";
+    Problem::new(Code::ArchiveCutOff, detail).hint("send it again, whole")
+}
+
+pub(crate) fn damaged(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::ArchiveDamaged, detail).hint("create the archive again, and resend it")
+}
+
+pub(super) fn bomb(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::ArchiveBomb, detail).hint("`archive_ratio_max` in edge.toml is the limit")
+}
+
+pub(crate) fn too_large(detail: impl Into<String>, limit: &str) -> Problem {
+    Problem::new(Code::BundleTooLarge, detail).hint(format!("`{limit}` in edge.toml is the limit"))
+}
+
+pub(super) fn too_long(detail: impl Into<String>, limit: &str) -> Problem {
+    Problem::new(Code::PathTooLong, detail).hint(format!("`{limit}` in edge.toml is the limit"))
+}
+
+/// Formats a name in an archive for display: bounded, without control characters.
+pub(super) fn shown(name: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    let text = String::from_utf8_lossy(name);
+    let mut shown: String = text.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(CHARACTERS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Problem of a truncated archive.
+pub(crate) fn broken_off() -> Error {
+    Problem::new(Code::BadRequest, "The request's body broke off.").into()
+}
+
+// Size limits of an archive, derived from the limits of a bundle.
+
+/// Returns the maximum number of entries, including folders and excluded files: each costs some memory and time.
+pub(super) fn entries_max(limits: &Limits) -> u64 {
+    limits.bundle_files_max.saturating_mul(4).saturating_add(1_000)
+}
+
+/// Returns the maximum length of an archive, packed or unpacked: its files, and headers for each entry.
+pub(crate) fn archive_bytes_max(limits: &Limits) -> u64 {
+    const ENTRY_BYTES: u64 = 2_048;
+    limits.bundle_bytes_max.saturating_add(entries_max(limits).saturating_mul(ENTRY_BYTES))
 }
 
 #[cfg(test)]

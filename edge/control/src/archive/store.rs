@@ -13,8 +13,8 @@ use devanture_config::problem::{Code, Problem};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::gate::Refusal;
 use super::gate::{MANIFEST_ENTRY_BYTES, manifest_bytes};
-use super::refusal::Refusal;
 use crate::ledger::{Error, lost};
 use devanture_store::blobs::{self, Blobs, UnnamedUpload};
 
@@ -132,7 +132,7 @@ pub(crate) async fn unpack_into<C: Count>(
         Ok(()) => stored,
         Err(Refusal::Problem(problem)) => Err(Error(problem)),
         // The storing side has the reason; otherwise the input stopped.
-        Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::refusal::broken_off())),
+        Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::gate::broken_off())),
     }
 }
 

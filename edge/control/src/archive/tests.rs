@@ -9,10 +9,10 @@ use devanture_config::manifest::halves::Half;
 use devanture_config::problem::{Code, Problem};
 use proptest::prelude::*;
 
+use super::Kind;
 use super::feed::feed;
+use super::gate::Refusal;
 use super::gate::{EntryKind, Gate, Verdict};
-use super::kind::Kind;
-use super::refusal::Refusal;
 use super::store::{Piece, Sink};
 use super::untar::untar;
 use super::unzip::unzip;
@@ -32,10 +32,10 @@ impl Sink for Collected {
 }
 
 fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, Box<Problem>> {
-    let head = archive.get(..super::kind::HEAD_BYTES).unwrap_or(archive);
+    let head = archive.get(..super::HEAD_BYTES).unwrap_or(archive);
     let mut files = Collected::default();
     let result = match Kind::of(head) {
-        None => return Err(Box::new(super::refusal::bad("of no kind"))),
+        None => return Err(Box::new(super::gate::bad("of no kind"))),
         Some(Kind::Zip) => {
             let mut file: File = tempfile::tempfile().unwrap();
             file.write_all(archive).unwrap();

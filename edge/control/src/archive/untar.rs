@@ -11,10 +11,10 @@ use devanture_config::limits::Limits;
 use devanture_config::manifest::halves::Half;
 use devanture_config::problem::{Code, Problem};
 
+use super::Kind;
 use super::feed::{FeedReader, Meter, Slot};
 use super::gate::{EntryKind, Gate, Verdict};
-use super::kind::Kind;
-use super::refusal::{Refusal, bad, broken, cut_off, shown, too_long};
+use super::gate::{Refusal, bad, broken, cut_off, shown, too_long};
 use super::store::{Piece, Sink, copy};
 
 /// Mode bit for execution by the owner.
@@ -124,7 +124,7 @@ fn unpack_entry<R: Read>(
     let size = entry.header().entry_size().map_err(|error| damaged(slot, &error, Some(&name)))?;
     if announced.size.is_some_and(|declared| declared != size) {
         // Readers that trust one or the other length would see different archives.
-        return Err(super::refusal::damaged(format!("`{}` has two lengths in the archive.", shown(&name))).into());
+        return Err(super::gate::damaged(format!("`{}` has two lengths in the archive.", shown(&name))).into());
     }
     let kind = match entry.header().entry_type() {
         _ if announced.sparse => EntryKind::Sparse,

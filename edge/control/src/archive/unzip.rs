@@ -19,10 +19,10 @@ use devanture_config::manifest::halves::Half;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 
-use super::bounds::entries_max;
 use super::feed::FeedReader;
+use super::gate::entries_max;
 use super::gate::{EntryKind, Gate, Verdict};
-use super::refusal::{Refusal, bad, broken, cut_off, damaged, shown, too_large};
+use super::gate::{Refusal, bad, broken, cut_off, damaged, shown, too_large};
 use super::store::{Piece, Sink, copy};
 use super::untar::OWNER_RUNS;
 use devanture_base::durable::{self, Draft};

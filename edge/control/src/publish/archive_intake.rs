@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::admission::check_options;
-use super::brought::Brought;
+use super::owned::Brought;
 use super::publisher::Publisher;
 use super::pushes::{Began, Push, Received};
 use super::refused::count_refused;

@@ -3,21 +3,23 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use devanture_base::clock;
+use devanture_base::fair::Share;
 use devanture_config::api::{DeployBegun, DeployPrediction, Scope};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use devanture_config::site_toml::Image;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use devanture_store::blobs::{Key, ReadAt, Upload};
+use devanture_store::records;
+use devanture_store::records::LivePointer;
 
 use super::elsewhere;
 use super::incoming::CheckedPush;
 use super::publisher::Publisher;
 use super::pushes::{Began, Push, Received};
-use crate::aliases::check_expected_alias;
-use crate::ledger::{Actor, Error, Lease, lost};
-use crate::switch::{check_expected, check_no_canary};
-use devanture_base::clock;
-use devanture_base::fair::Share;
-use devanture_store::blobs::{Key, Upload};
-use devanture_store::records::{self, LivePointer};
+use crate::aliases::{AliasOutcome, AliasRequestContext, check_expected_alias};
+use crate::ledger::{Actor, Condition, Error, Lease, lost};
+use crate::switch::{Steps, check_expected, check_no_canary};
 
 /// Incoming blob of a push.
 pub struct Receiving {
@@ -269,5 +271,109 @@ impl Receiving {
         self.came_ms = clock::now_ms();
         self.upload.write(bytes).await?;
         Ok(())
+    }
+}
+
+// Alias of a push.
+
+impl Publisher {
+    /// Points an alias at the pushed version.
+    pub(crate) async fn push_alias(
+        &self,
+        push: &Push,
+        name: &PlaceName,
+        steps: &mut Steps,
+    ) -> Result<AliasOutcome, Error> {
+        let options = &push.options;
+        let aliasing = AliasRequestContext {
+            app: &push.app,
+            name,
+            version: push.version,
+            actor: &push.actor,
+            expires: options.alias_expires,
+            push: Some((push.began.number, options.force)),
+            half: push.following().map(|joined| (joined.half, joined.with)),
+            environment: Some(&push.environment),
+            if_live: options.if_live.as_deref(),
+            condition: &Condition::default(),
+        };
+        let point = async {
+            let aliased = self.environments.aliases.point_alias(&aliasing).await?;
+            let to = push.version.short();
+            let detail = match aliased.previous {
+                Some(previous) if previous == push.version => format!("{name} is {to} already"),
+                Some(previous) => format!("{name}: {} → {to}", previous.short()),
+                None => format!("{name}: nothing → {to}"),
+            };
+            Ok((aliased, detail))
+        };
+        steps.run("alias", point).await
+    }
+}
+
+// Container image of a pushed backend: a tag is resolved to a digest, which the version records.
+
+impl Publisher {
+    /// Checks that the edge may run the bundle's image.
+    ///
+    /// # Errors
+    /// `image_refused`, `runner_off`.
+    pub(super) async fn check_image(&self, manifest: &Manifest) -> Result<(), Error> {
+        match manifest.image() {
+            Some(image) => {
+                let checked = self.environments.instances.runner()?.check_image(image).await;
+                checked.map_err(|error| self.switcher.named_failure(error.into()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the push with its image by digest, and the image if resolved from a tag. Resolving pulls the image, so
+    /// all cheaper checks come first.
+    ///
+    /// # Errors
+    /// As [`Publisher::check_bundle`]; `image_refused` for an image unknown to the registry.
+    pub(super) async fn with_fixed_image(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        push: CheckedPush,
+    ) -> Result<(CheckedPush, Option<Image>), Error> {
+        if push.manifest.image().is_none_or(Image::is_fixed) {
+            return Ok((push, None));
+        }
+        self.check_bundle(actor, (app, environment), (&push.manifest, &push.manifest), &push.options).await?;
+        self.check_pushes(app)?;
+        let mut manifest = Manifest::clone(&push.manifest);
+        let image = self.fix_image(app, &mut manifest).await?;
+        Ok((CheckedPush { version: manifest.id(), manifest: Arc::new(manifest), ..push }, image))
+    }
+
+    /// Replaces a tag in the manifest by the digest.
+    pub(super) async fn fix_image(&self, app: &AppName, manifest: &mut Manifest) -> Result<Option<Image>, Error> {
+        let Some(server) = manifest.base.server.as_mut() else { return Ok(None) };
+        let Some(Image::Registry(image)) = server.image.as_ref().filter(|image| !image.is_fixed()) else {
+            return Ok(None);
+        };
+        let resolved = self.environments.instances.runner()?.resolve_image(app, image).await;
+        let fixed = Image::Registry(resolved.map_err(|error| self.switcher.named_failure(error.into()))?);
+        server.image = Some(fixed.clone());
+        Ok(Some(fixed))
+    }
+}
+
+// Manifest of a stored version, as sent to readers.
+
+impl Publisher {
+    /// Opens the manifest of a stored version, byte for byte, with its length; the version id is the hash of the bytes.
+    /// Bytes are read while sent, so that slow clients do not fill the memory with manifests.
+    ///
+    /// # Errors
+    /// `not_found`, `version_collected`; errors of reading the manifest.
+    pub async fn open_manifest(&self, app: &AppName, version: &VersionId) -> Result<(Arc<dyn ReadAt>, u64), Error> {
+        self.ledger.must_be_stored(app, version).await?;
+        let (blobs, key) = (self.blobs_of(app), Key::Manifest(*version));
+        let file = blobs.open(key).await?;
+        Ok((file, blobs.size(key).await?.unwrap_or(0)))
     }
 }

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use super::incoming::CheckedPush;
 use super::joined::{Joined, Origin, Rights};
-use super::manifest_memory::Hold;
 use super::publisher::Publisher;
+use super::pushes::Hold;
 use super::pushes::Push;
 use crate::ledger::{Actor, Error, stored_manifest};
 use devanture_store::blobs::Key;

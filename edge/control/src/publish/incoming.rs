@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::admission::{check_cases, check_options, check_source};
 use super::joined::Joined;
-use super::manifest_memory::Hold;
 use super::publisher::Publisher;
+use super::pushes::Hold;
 use crate::ledger::{Error, lost};
 use crate::switch::check_if_live;
 use devanture_base::fair::Share;

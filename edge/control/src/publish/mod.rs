@@ -5,40 +5,27 @@
 //! the single compare-and-swap of the switch, the live version stays live (laws 2 and 3).
 
 mod admission;
-mod alias;
-mod announcements;
 mod archive_intake;
 mod begin;
 mod blob_batch;
-mod brought;
 mod console;
 mod deploy_list;
-mod deploy_status;
 mod diff;
 mod elsewhere;
 mod finish;
 mod halves;
-mod image;
 mod incoming;
 mod integrity;
 mod integrity_reports;
 mod joined;
 mod log_lines;
 mod made_apps;
-mod manifest_memory;
-mod node_instances;
 mod node_service;
 mod owned;
 mod publisher;
-mod push_rate;
 mod pushes;
-mod query_places;
 mod quota;
-mod recording;
 mod refused;
-mod returning;
-mod sent;
-mod stored_manifest;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -57,5 +44,5 @@ pub(crate) use incoming::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 pub use log_lines::{LogSources, LogsBegun, LogsReader};
 pub use node_service::NodeService;
 pub use publisher::{Parts, Publisher};
-pub use push_rate::CountedPushes;
+pub use quota::CountedPushes;
 pub use traffic::TrafficWanted;

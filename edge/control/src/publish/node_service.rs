@@ -4,9 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use devanture_config::api::{NodeList, NodeState, NodeStatus, Scope};
+use devanture_base::telemetry;
+use devanture_config::api::{InstanceStatus, NodeList, NodeState, NodeStatus, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest};
+use devanture_serve::proxy::Registry;
+use devanture_store::blobs::Key;
+use devanture_store::catalog;
+use devanture_store::catalog::{Catalog, Revision};
+use devanture_store::records::follow::{Follow, FollowStep};
+use devanture_store::records::table::FollowedBy;
 use metrics::histogram;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -17,19 +24,15 @@ use super::made_apps::MadeApps;
 use super::publisher::Publisher;
 use super::uploads::Uploads;
 use crate::access::Credentials;
+use crate::cluster;
 use crate::cluster::{
-    self, AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest,
-    LogsSender, Nodes, Placed, PrepareRequest, Progress,
+    AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, InstanceService,
+    InstancesAction, InstancesRequest, LogsRequest, LogsSender, Nodes, Placed, PrepareRequest, Progress,
 };
 use crate::ledger::{Actor, Error};
 use crate::retention::Uploads as _;
 use crate::settings::UnstoredSettings;
 use crate::switch::{Deploys, Switcher};
-use devanture_base::telemetry;
-use devanture_store::blobs::Key;
-use devanture_store::catalog::{self, Catalog, Revision};
-use devanture_store::records::follow::{Follow, FollowStep};
-use devanture_store::records::table::FollowedBy;
 
 /// Longest wait for the commits required by another node's switch.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -256,5 +259,34 @@ impl Publisher {
             }
         }
         Ok(nodes)
+    }
+}
+
+// Instance operations of a node for other nodes of its cluster.
+
+impl NodeService {
+    async fn change_instances(&self, request: &InstancesRequest) -> Result<Vec<InstanceStatus>, Error> {
+        let environments = &self.switcher.environments;
+        let place = (&request.app, &request.environment);
+        match &request.action {
+            InstancesAction::List => {}
+            InstancesAction::Rescale => {
+                catch_up(&*self.switcher.ledger.catalog, request.revision).await?;
+                environments.instances.rescale_here(place).await?;
+            }
+            InstancesAction::Restart(process) => environments.instances.restart_here(place, process.as_ref()).await?,
+        }
+        environments.instances.instances_here(place)
+    }
+}
+
+#[async_trait]
+impl InstanceService for NodeService {
+    fn registry(&self) -> &Registry {
+        self.switcher.environments.upstreams.registry()
+    }
+
+    async fn instances(&self, request: &InstancesRequest) -> Result<Vec<InstanceStatus>, Problem> {
+        self.change_instances(request).await.map_err(|error| *error.0)
     }
 }

@@ -4,28 +4,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_base::clock;
+use devanture_base::fair::{Lane, Share, Shares};
+use devanture_base::telemetry::{AccessLog, Gauges, gauge_value};
 use devanture_config::AppName;
 use devanture_config::edge_toml::{Compress, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
+use devanture_serve::live::{Console, DamagedPlace, Loader};
+use devanture_serve::proxy::address::Policy;
+use devanture_store::blobs::{Blobs, CacheUse};
+use devanture_store::catalog::Revision;
 use tokio_util::task::TaskTracker;
 
-use super::query_places::QueryPlaces;
 use super::uploads::Uploads;
 use crate::cluster::Nodes;
 use crate::encode::{Background, Dictionaries, Pool, Priority};
 use crate::environments::Environments;
 use crate::ledger::{Error, Ledger};
-use crate::retention::{self, Retention};
+use crate::retention;
+use crate::retention::Retention;
 use crate::switch::{Deploys, Fingerprints, Smoke, Switcher, Watcher};
 use crate::webhooks::Webhooks;
-use devanture_base::clock;
-use devanture_base::fair::Lane;
-use devanture_base::telemetry::{AccessLog, Gauges, gauge_value};
-use devanture_serve::live::{Console, DamagedPlace, Loader};
-use devanture_serve::proxy::address::Policy;
-use devanture_store::blobs::{Blobs, CacheUse};
-use devanture_store::catalog::Revision;
 
 /// Interval of polls for the end of running deploys.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
@@ -305,5 +305,47 @@ impl Publisher {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+}
+
+// Permits for queries to other nodes about an environment: each query costs a connection to every node.
+
+/// Most concurrent queries to other nodes about environments, at most half for one app.
+const QUERIES_MAX: u64 = 32;
+
+/// Permits for queries.
+pub(super) struct QueryPlaces(Arc<Shares>);
+
+impl QueryPlaces {
+    pub(super) fn new() -> Self {
+        Self(Shares::new(QUERIES_MAX))
+    }
+
+    /// Takes a permit for a query about `app`, released on drop.
+    ///
+    /// # Errors
+    /// `busy`.
+    pub(super) fn take(&self, app: &AppName) -> Result<Share, Error> {
+        self.0.take(app).ok_or_else(|| {
+            let detail = format!("Too many requests about the app {app} ask the other nodes just now.");
+            Problem::new(Code::Busy, detail).hint("try again in a moment, with fewer requests at once").into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_11_an_app_that_asks_the_other_nodes_without_end_leaves_places_to_others() {
+        let (places, app, other) = (QueryPlaces::new(), "shop".parse().unwrap(), "blog".parse().unwrap());
+        let of_app: Vec<Share> = (0..500).map_while(|_| places.take(&app).ok()).collect();
+        assert_eq!(u64::try_from(of_app.len()).unwrap(), QUERIES_MAX / 2);
+        assert_eq!(places.take(&app).err().unwrap().0.code, Code::Busy);
+        let of_other = places.take(&other).ok();
+        assert!(of_other.is_some());
+        drop(of_app);
+        assert!(places.take(&app).is_ok());
     }
 }

@@ -5,7 +5,6 @@
 
 mod collect;
 mod delete;
-mod delete_places;
 #[cfg(test)]
 mod tests;
 mod undelete;

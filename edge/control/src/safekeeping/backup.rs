@@ -7,29 +7,28 @@ use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use devanture_base::{clock, durable};
 use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest};
 use devanture_config::text::date_time;
+use devanture_store::blobs;
+use devanture_store::blobs::{Blobs, Key};
+use devanture_store::catalog::Catalog;
+use devanture_store::records::sent;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use super::layout::{
-    CATALOG, DESCRIPTION, Description, KEYS, LOCK, SMALL_FILE_BYTES_MAX, TLS, bad, hash_of, in_snapshot, is_manifest,
-    not_read,
+use super::location::{
+    CATALOG, DESCRIPTION, Description, KEYS, LOCK, Location, SMALL_FILE_BYTES_MAX, TLS, bad, hash_of, in_snapshot,
+    is_manifest, not_read,
 };
-use super::location::Location;
-use super::open::open_catalog;
-use super::pages::pages_of;
-use super::prune::{Pruned, prune};
-use super::references::{self, Look};
-use super::store::{self, BackupStore, Finished};
+use super::references::{Look, Manifests};
+use super::restore::open_catalog;
+use super::store::{BackupStore, Finished};
+use super::verify::pages_of;
+use super::{references, store};
 use crate::ledger::{ACME_PREFIX, Error};
-use devanture_base::clock;
-use devanture_base::durable;
-use devanture_store::blobs::{self, Blobs, Key};
-use devanture_store::catalog::Catalog;
-use devanture_store::records::sent;
 
 /// Folder in the data folder for the parts of a backup while written.
 const WORK: &str = "backup";
@@ -338,11 +337,109 @@ impl Look for Copier<'_> {
     }
 }
 
+// Deletes the oldest backups, and the files referenced by no other backup.
+
+/// Result of deleting the oldest backups.
+#[derive(Default)]
+pub(super) struct Pruned {
+    /// Names of the deleted backups.
+    pub(super) removed: Vec<String>,
+    /// Name of an unreadable backup that prevented all deletions.
+    pub(super) unreadable: Option<String>,
+}
+
+/// Deletes the oldest readable backups beyond `keep`. The records of the remaining backups are read in the folder
+/// `work`. Unknown references of a remaining backup prevent all deletions.
+pub(super) async fn prune(
+    store: &dyn BackupStore,
+    local: &dyn Blobs,
+    work: &Path,
+    keep: usize,
+) -> Result<Pruned, Error> {
+    let all = store::finished(store).await?;
+    let mut newest = all.iter().enumerate().rev().filter(|(_, one)| one.description.is_ok());
+    let first_kept = newest.nth(keep.saturating_sub(1)).map_or(0, |(index, _)| index);
+    let (old, kept) = all.split_at(first_kept);
+    if old.is_empty() {
+        return Ok(Pruned::default());
+    }
+    let mut marker = Marker(HashSet::new());
+    for one in kept {
+        if let Err(reason) = mark(&EitherStore { local, store }, one, work, &mut marker).await? {
+            tracing::warn!(backup = one.name, reason, "no earlier backup is removed, as one that stays cannot be read");
+            return Ok(Pruned { removed: Vec::new(), unreadable: Some(one.name.clone()) });
+        }
+    }
+    let old: Vec<String> = old.iter().map(|old| old.name.clone()).collect();
+    for name in &old {
+        store.remove_snapshot(name).await?;
+    }
+    let keys = store.keys().await?;
+    let unreferenced = keys.into_iter().filter(|key| !is_manifest(*key) && !marker.0.contains(key));
+    store.remove(unreferenced.collect()).await?;
+    Ok(Pruned { removed: old, unreadable: None })
+}
+
+/// Marks the references of a backup, or returns the reason for unknown references, whose files would otherwise be
+/// deleted.
+async fn mark(
+    stores: &EitherStore<'_>,
+    backup: &Finished,
+    work: &Path,
+    marker: &mut Marker,
+) -> Result<Result<(), &'static str>, Error> {
+    let Ok(description) = &backup.description else { return Ok(Err("its snapshot.json is damaged")) };
+    let records = work.join(CATALOG);
+    durable::remove_file(&records)?;
+    stores.store.fetch(&in_snapshot(&backup.name, CATALOG), &records).await?;
+    if !description.is_of(CATALOG, &records).await? {
+        return Ok(Err("its records are damaged"));
+    }
+    let catalog = open_catalog(&records).await?;
+    let gone = references::go_through(&*catalog, stores, None, marker).await?;
+    Ok(match gone.damaged.iter().any(|damaged| damaged.manifest) {
+        true => Err("a manifest of it is damaged or missing"),
+        false => Ok(()),
+    })
+}
+
+/// Manifests, equal in both stores: read from the edge's store, which is near, or else beside the backups.
+struct EitherStore<'s> {
+    local: &'s dyn Blobs,
+    store: &'s dyn BackupStore,
+}
+
+#[async_trait]
+impl Manifests for EitherStore<'_> {
+    async fn canonical(&self, key: Key) -> Result<Option<Bytes>, Error> {
+        match self.local.get(key).await {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some(path) = key.path() else { return Ok(None) };
+        let read = self.store.read(&path).await?;
+        Ok(read.filter(|bytes| Key::Manifest(Digest::of(bytes)) == key))
+    }
+}
+
+/// Records references.
+struct Marker(HashSet<Key>);
+
+#[async_trait]
+impl Look for Marker {
+    async fn look(&mut self, key: Key) -> Result<bool, Error> {
+        self.0.insert(key);
+        Ok(true)
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 mod tests {
-    use super::*;
     use devanture_store::records::table::TABLE;
+
+    use super::*;
 
     #[test]
     fn a_backup_leaves_out_what_the_table_of_records_says() {

@@ -6,15 +6,9 @@
 
 mod backup;
 mod copy;
-mod fetch;
-mod layout;
 mod location;
-mod open;
-mod pages;
 mod progress;
-mod prune;
 mod references;
-mod repair;
 mod restore;
 mod store;
 mod verify;
@@ -22,10 +16,8 @@ mod verify_backup;
 
 pub use backup::{BackupSource, back_up};
 pub use copy::{Copied, FileTarget, Progress, RecordSource, StoredFiles, Transfer, compare_records, copy_records};
-pub use layout::not_read;
-pub use location::{Location, trust};
+pub use location::{Location, not_read, trust};
 pub use progress::FileProgress;
-pub use repair::repair;
-pub use restore::{Restored, restore};
+pub use restore::{Restored, repair, restore};
 pub use verify::{VerifyOptions, verify};
 pub use verify_backup::{BackupCheck, BackupState, verify_backup};

@@ -5,15 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use devanture_base::durable;
 use devanture_config::AppName;
 use devanture_config::api::{CatalogPages, DamagedVersion, VerifyReport};
-
-use super::pages::pages_of;
-use super::references::{self, Look};
-use crate::ledger::Error;
-use devanture_base::durable;
-use devanture_store::blobs::{self, Blobs, Key, VariantInfo};
+use devanture_store::blobs::{Blobs, Key, VariantInfo};
 use devanture_store::catalog::Catalog;
+use devanture_store::{blobs, catalog};
+
+use super::references;
+use super::references::Look;
+use crate::ledger::Error;
 
 /// Largest file read at once, in bytes.
 const SMALL_BYTES_MAX: u64 = 256 * 1_024;
@@ -195,5 +196,29 @@ impl Look for Reader<'_> {
             }
         }
         Ok(is_whole)
+    }
+}
+
+// Check of the catalog's pages, for readers of the whole catalog.
+
+/// Reads the pages of a catalog, with a limit on bytes per second.
+///
+/// # Errors
+/// Errors of the store, except damage. A moved catalog, or a disk too full for a copy, is only logged.
+pub(super) async fn pages_of(catalog: &dyn Catalog, bytes_per_second_max: u64) -> Result<CatalogPages, Error> {
+    match catalog.check_pages(bytes_per_second_max).await {
+        Ok(()) => Ok(CatalogPages::Whole),
+        Err(catalog::Error::Damaged { .. }) => Ok(CatalogPages::Damaged),
+        Err(
+            error @ (catalog::Error::Full
+            | catalog::Error::HandedOver
+            | catalog::Error::Replaced { .. }
+            | catalog::Error::Unreadable { .. }
+            | catalog::Error::Unwritable { .. }),
+        ) => {
+            tracing::warn!(%error, "the pages of the catalog are not checked");
+            Ok(CatalogPages::Unchecked)
+        }
+        Err(error) => Err(error.into()),
     }
 }

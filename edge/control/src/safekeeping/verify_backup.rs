@@ -13,11 +13,11 @@ use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::layout::{CATALOG, in_snapshot};
 use super::location::Location;
-use super::open::open_catalog;
+use super::location::{CATALOG, in_snapshot};
 use super::progress::{FileProgress, Report};
 use super::references::{self, Look, Manifests};
+use super::restore::open_catalog;
 use super::restore::{Parts, find};
 use super::store::{self, BackupStore};
 use crate::ledger::Error;

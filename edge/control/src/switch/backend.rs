@@ -3,8 +3,8 @@
 
 use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::deploys::Steps;
 use super::intent::{CanaryMove, Intent};
-use super::steps::Steps;
 use super::switcher::Switcher;
 use crate::ledger::Error;
 use crate::runner::{BackendSpec, InstanceLease};

@@ -5,49 +5,35 @@
 //! process, the live version stays live (laws 2 and 3). An [`Intent`] describes the switch; [`Steps`] report its
 //! progress, and [`Deploys`] keep the progress in memory.
 
-mod announcements;
 mod backend;
 mod canary;
 mod checks;
 mod deploys;
-mod fingerprints;
 mod intent;
 mod nodes;
 mod pins;
-mod reach;
 mod rise;
-mod rollout;
-mod rules;
-mod signed;
 mod smoke;
-mod smoke_run;
-mod steps;
 mod stored;
 mod swap;
 mod switcher;
-mod trial;
 mod watch;
-mod watcher;
 
-pub(crate) use announcements::with_source;
 #[cfg(test)]
 pub(crate) use canary::Windows;
 pub(crate) use canary::check_no_canary;
 pub use checks::check_if_live;
-pub(crate) use checks::{check_reason, check_typed};
-pub(crate) use deploys::{Deploys, Origin, Watched, begun_of, started_ms};
-pub(crate) use fingerprints::Fingerprints;
+pub(crate) use checks::{Fingerprints, Tolerance, check_reason, check_typed};
+pub use deploys::EventSink;
+pub(crate) use deploys::{Deploys, Origin, StepReporter, Steps, Watched, begun_of, started_ms};
 #[cfg(test)]
 pub(crate) use intent::Undone;
 pub(crate) use intent::{CanaryMove, Intent, Move, Passes, Preconditions};
-pub(crate) use rules::Tolerance;
 pub use smoke::{PendingAnswer, Smoke};
-pub use steps::EventSink;
-pub(crate) use steps::{StepReporter, Steps};
 pub use stored::Switching;
+pub(crate) use stored::with_source;
 #[cfg(test)]
 pub(crate) use swap::Running;
 pub(crate) use swap::{SwitchOutcome, check_expected};
-pub(crate) use switcher::Switcher;
+pub(crate) use switcher::{Switcher, Watcher};
 pub(crate) use watch::Caution;
-pub(crate) use watcher::Watcher;

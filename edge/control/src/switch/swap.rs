@@ -8,8 +8,8 @@ use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use futures_util::{FutureExt as _, TryFutureExt as _};
 
 use super::canary::{SECOND_MS, check_canary, moves};
+use super::deploys::Steps;
 use super::intent::{Intent, Move};
-use super::steps::Steps;
 use super::switcher::Switcher;
 use super::watch::Watching;
 use crate::cluster::Prepared;

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use devanture_base::fair::Shares;
+use devanture_base::telemetry::AccessLog;
+use devanture_config::edge_toml::Watch;
+use devanture_serve::live::Loader;
+use devanture_serve::proxy::address::Policy;
+use devanture_store::blobs::{Blobs, CacheUse};
+use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
-use super::fingerprints::Fingerprints;
+use super::checks::Fingerprints;
 use super::smoke::Smoke;
-use super::watcher::Watcher;
 use crate::cluster::Nodes;
 use crate::encode::Background;
 use crate::environments::Environments;
 use crate::ledger::Ledger;
-use devanture_serve::live::Loader;
-use devanture_serve::proxy::address::Policy;
-use devanture_store::blobs::{Blobs, CacheUse};
 
 /// Makes stored versions live, for pushes and commands.
 pub struct Switcher {
@@ -38,4 +41,30 @@ pub struct Switcher {
     pub(crate) cache: Option<CacheUse>,
     /// Shared with the publisher, whose end stops watches.
     pub(crate) tasks: TaskTracker,
+}
+
+// Dependencies of watches: access log, settings, limit of concurrent watches.
+
+/// Shared state of all watches.
+pub(crate) struct Watcher {
+    pub(crate) access_log: AccessLog,
+    /// `[watch]` of `edge.toml`.
+    settings: RwLock<Watch>,
+    /// Permits of watched switches.
+    pub(super) places: Arc<Shares>,
+}
+
+impl Watcher {
+    pub(crate) fn new(access_log: AccessLog, settings: Watch, watches_max: u64) -> Self {
+        Self { access_log, settings: RwLock::new(settings), places: Shares::new(watches_max) }
+    }
+
+    pub(super) fn settings(&self) -> Watch {
+        *self.settings.read()
+    }
+
+    /// Changes the settings for future watches.
+    pub(crate) fn set(&self, settings: Watch) {
+        *self.settings.write() = settings;
+    }
 }

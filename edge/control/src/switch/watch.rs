@@ -6,22 +6,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use devanture_base::fair::Share;
+use devanture_base::telemetry::{Answers, LogWanted};
+use devanture_base::{clock, telemetry};
 use devanture_config::api::{LogFilter, Rollout, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_serve::live::{Current, CurrentSettings, Load, ServedFirst};
+use devanture_store::records::LivePointer;
 use futures_util::FutureExt as _;
+use tokio::time::timeout;
 
+use super::deploys::{StepReporter, Steps};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
 use super::rise::{BadAnswers, Rise, requests, rise, summary};
-use super::steps::{StepReporter, Steps};
 use super::swap::SwitchOutcome;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Condition, Error};
-use devanture_base::clock;
-use devanture_base::fair::Share;
-use devanture_base::telemetry::{self, Answers, LogWanted};
-use devanture_serve::live::{Current, CurrentSettings, Load, ServedFirst};
-use devanture_store::records::LivePointer;
 
 /// Interval of checks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -305,5 +306,64 @@ impl Switcher {
                 ("failed", Err(Problem::new(Code::WatchFailed, detail).hint(hint).into()))
             }
         }
+    }
+}
+
+// Automatic undo of a switch if all its started instances fail soon afterwards.
+//
+// Like a watch, a trial exists only in the local process. A trial runs beside the caller of the switch, and ends with
+// the process.
+
+/// Longest delay of a trial's end at the stop of the edge.
+const STOP_LOOK: Duration = Duration::from_millis(500);
+
+impl Switcher {
+    /// Starts the trial of a switch, if a previous version exists.
+    pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &SwitchOutcome) {
+        // A rollback is a deliberate choice of version, and is not undone.
+        let span = Duration::from_millis(self.ledger.limits().instance_trial_ms);
+        if intent.movement.is_rollback()
+            || !moved.switched
+            || self.environments.instances.runner_if_any().is_none()
+            || span.is_zero()
+        {
+            return;
+        }
+        let Some(replaced) = moved.before.clone() else { return };
+        let (this, switched) = (Arc::clone(self), Switched::of(intent));
+        self.tasks.spawn(async move {
+            if let Err(error) = this.try_instances(&switched, &replaced, span).boxed().await {
+                let (app, environment) = (&switched.app, &switched.environment);
+                tracing::warn!(%app, %environment, %error, "the new instances are not watched any longer");
+            }
+        });
+    }
+
+    async fn try_instances(&self, switched: &Switched, replaced: &LivePointer, span: Duration) -> Result<(), Error> {
+        let until = tokio::time::Instant::now() + span;
+        let (app, environment) = (&switched.app, &switched.environment);
+        let Some(managed) = self.environments.instances.managed_in((app, environment), switched.version).await? else {
+            return Ok(());
+        };
+        let before = self.environments.instances.managed_in((app, environment), replaced.version).await?;
+        if before.is_some_and(|before| before.digest == managed.digest) {
+            // Instances from before the switch: an undo would change nothing.
+            return Ok(());
+        }
+        let failure = self.environments.instances.failure((app, environment), switched.version, managed.digest);
+        let mut failure = std::pin::pin!(failure);
+        let why = loop {
+            if tokio::time::Instant::now() >= until || self.tasks.is_closed() {
+                return Ok(());
+            }
+            if let Ok(ended) = timeout(STOP_LOOK, &mut failure).await {
+                break ended;
+            }
+        };
+        let Some(why) = why? else { return Ok(()) };
+        if let (_, Err(Error(problem))) = self.undo(switched, replaced, "edge", &why).await {
+            tracing::error!(%app, %environment, detail = problem.detail, "the new instances failed");
+        }
+        Ok(())
     }
 }

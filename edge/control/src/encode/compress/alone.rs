@@ -10,7 +10,7 @@ use devanture_config::{Digest, Manifest};
 use devanture_site::precompressed::{SUFFIXES, compressed_path, plain_path};
 use tokio::sync::mpsc;
 
-use super::decoder::decoder;
+use super::encode::decoder;
 use super::large::stored;
 use super::{Work, decodes_to};
 use crate::ledger::Error;

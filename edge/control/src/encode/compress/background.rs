@@ -2,26 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use devanture_base::fair::{Lane, Lanes, Share, Shares};
+use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use devanture_serve::live::DictionaryMiss;
+use devanture_store::blobs::{Blobs, Form, Key, Quality, VariantInfo};
+use devanture_store::catalog::{Catalog, Change, Check, Commit};
+use devanture_store::records::{DictionariesRecord, Levels, VersionRecord, pointer};
+use devanture_store::{blobs, catalog, records};
+use futures_util::future::Either;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
-use tokio::sync::{broadcast, mpsc, watch};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::encode::encode;
-use super::fill::{fill, fill_file};
-use super::large::{self, LARGE_BYTES_MIN};
+use super::encode::{SMALL_BYTES_MAX, encode};
+use super::large::LARGE_BYTES_MIN;
 use super::pool::Pool;
-use super::queue::{Entry, WentLive, queue};
+use super::{lacking_forms, large, quick_file, small};
 use crate::encode::{Dictionaries, Priority};
 use crate::ledger::{Error, SystemWrite, commit_system, unless_conflict, update};
-use devanture_serve::live::DictionaryMiss;
-use devanture_store::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
-use devanture_store::catalog::{self, Catalog, Change, Check, Commit};
-use devanture_store::records::pointer;
-use devanture_store::records::{self, DictionariesRecord, Levels, VersionRecord};
 
 /// Versions queued for the pass; further versions are found at the next start.
 const VERSIONS_MAX: u64 = 1_024;
@@ -366,11 +369,172 @@ async fn remake_large(
     Ok(count)
 }
 
+// Queue of versions for the background pass: versions of an app in order, and apps in turns (law 11).
+
+/// Version gone live in an environment.
+pub(super) struct WentLive {
+    pub(super) app: AppName,
+    pub(super) environment: PlaceName,
+    pub(super) version: VersionId,
+}
+
+/// Sending end; the receiving end ends with the sending end.
+pub(super) struct Entry(Arc<Queue>);
+
+/// Receiving end.
+pub(super) struct Exit(Arc<Queue>);
+
+struct Queue {
+    waiting: Mutex<Waiting>,
+    count: AtomicUsize,
+    /// Limits the queued versions, with room for other apps.
+    shares: Arc<Shares>,
+    came: Notify,
+    left: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lanes: Lanes<(WentLive, Share)>,
+    ended: bool,
+}
+
+/// Returns a queue of at most `count_max` versions.
+pub(super) fn queue(count_max: u64) -> (Entry, Exit) {
+    let queue = Arc::new(Queue {
+        waiting: Mutex::default(),
+        count: AtomicUsize::new(0),
+        shares: Shares::new(count_max),
+        came: Notify::new(),
+        left: Notify::new(),
+    });
+    (Entry(Arc::clone(&queue)), Exit(queue))
+}
+
+impl Entry {
+    /// Returns the number of queued versions.
+    pub(super) fn len(&self) -> usize {
+        self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// Adds a version; returns the version if the queue is full.
+    pub(super) fn add(&self, version: WentLive) -> Result<(), WentLive> {
+        let queue = &*self.0;
+        let Some(share) = queue.shares.take(&version.app) else { return Err(version) };
+        queue.count.fetch_add(1, Ordering::Relaxed);
+        // All versions have equal cost as far as known; threads are shared by bytes later.
+        queue.waiting.lock().lanes.push(Lane::of(version.app.as_str()), 1, (version, share));
+        queue.came.notify_one();
+        Ok(())
+    }
+
+    /// Adds a version as soon as there is room.
+    pub(super) async fn add_in_turn(&self, mut version: WentLive) {
+        loop {
+            let left = self.0.left.notified();
+            match self.add(version) {
+                Ok(()) => return,
+                Err(back) => version = back,
+            }
+            left.await;
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.waiting.lock().ended = true;
+        self.0.came.notify_one();
+    }
+}
+
+impl Exit {
+    /// Returns the next version; `None` after the end.
+    pub(super) async fn next(&mut self) -> Option<WentLive> {
+        loop {
+            let (next, ended) = {
+                let mut waiting = self.0.waiting.lock();
+                (waiting.lanes.take_next(), waiting.ended)
+            };
+            match next {
+                Some((version, share)) => {
+                    drop(share);
+                    self.0.count.fetch_sub(1, Ordering::Relaxed);
+                    self.0.left.notify_waiters();
+                    return Some(version);
+                }
+                None if ended => return None,
+                None => self.0.came.notified().await,
+            }
+        }
+    }
+}
+
+// Makes missing variants of a live version again, for example after a restoration without variants.
+
+/// Makes quick variants of files with missing variants. Returns their number.
+///
+/// # Errors
+/// Errors of the store. Damaged files are skipped.
+pub(super) async fn fill(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    manifest: Manifest,
+    given: &BTreeMap<BundlePath, Vec<Form>>,
+    file_bytes_max: u64,
+) -> Result<usize, Error> {
+    let mut files = lacking_forms(&manifest, given, |_| true);
+    // Freed early: the work is long and does not need the manifest.
+    drop(manifest);
+    files.retain(|_, (size, _)| *size <= file_bytes_max);
+    let lacking = blobs.lacking_variants(files.keys().copied().collect()).await?;
+    let lacking = lacking.into_iter().filter_map(|digest| Some((digest, files.remove(&digest)?)));
+    let (small, large): (Vec<_>, Vec<_>) = lacking.partition(|(_, (size, _))| *size <= SMALL_BYTES_MAX);
+    let large = large.into_iter().map(|(digest, wanted)| Either::Left(make(blobs, pool, digest, wanted)));
+    let small = small::groups(small).into_iter().map(|group| Either::Right(small::fill(blobs, pool, group)));
+    let files: Vec<_> = large.chain(small).collect();
+    let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
+    Ok(made.iter().sum())
+}
+
+/// Makes the missing variants of a blob. Returns their number.
+///
+/// # Errors
+/// As [`fill`].
+pub(super) async fn fill_file(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    digest: Digest,
+    wanted: (u64, Vec<Form>),
+) -> Result<usize, Error> {
+    match blobs.lacks_variants(digest).await? {
+        true => make(blobs, pool, digest, wanted).await,
+        false => Ok(0),
+    }
+}
+
+/// Makes the variants of a blob.
+async fn make(blobs: &dyn Blobs, pool: &Pool, digest: Digest, wanted: (u64, Vec<Form>)) -> Result<usize, Error> {
+    match quick_file(blobs, pool, digest, wanted).await {
+        Ok(0) => {
+            // Recorded as not worth keeping, to avoid further attempts at each start.
+            blobs.put_variants(digest, Vec::new()).await?;
+            Ok(0)
+        }
+        Ok(made) => Ok(made),
+        Err(error) => {
+            tracing::debug!(blob = %digest, %error, "a file whose variants are missing cannot be read");
+            Ok(0)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use bytes::Bytes;
     use devanture_config::manifest::FileEntry;
+
+    use super::*;
 
     async fn stored(blobs: &dyn Blobs, text: &str) -> VersionId {
         let bytes = Bytes::from(text.repeat(1_000));
@@ -425,5 +589,34 @@ mod tests {
         drop(background);
         assert_eq!(announced.recv().await.unwrap(), live);
         assert!(announced.recv().await.is_err());
+    }
+
+    fn version(app: &str, number: usize) -> WentLive {
+        let (app, environment) = (app.parse().unwrap(), PlaceName::prod());
+        WentLive { app, environment, version: VersionId::of(&number.to_le_bytes()) }
+    }
+
+    #[tokio::test]
+    async fn law_11_a_version_waits_for_one_of_another_app_and_not_for_all_of_them() {
+        let (entry, mut exit) = queue(8);
+        let greedy = (0..10).filter(|number| entry.add(version("greedy", *number)).is_ok()).count();
+        assert_eq!((greedy, entry.len()), (4, 4), "half of the room is for others");
+        for app in ["modest", "other"] {
+            assert!(entry.add(version(app, 0)).is_ok());
+        }
+        let mut order = Vec::new();
+        for _ in 0..6 {
+            order.push(exit.next().await.unwrap().app.to_string());
+        }
+        assert_eq!(order[..3], ["greedy", "modest", "other"]);
+        assert_eq!(entry.len(), 0);
+        // A waiting version gets its room, and the end still follows.
+        let (entry, mut exit) = queue(2);
+        assert!(entry.add(version("shop", 1)).is_ok() && entry.add(version("shop", 2)).is_err());
+        let adding = tokio::spawn(async move { entry.add_in_turn(version("shop", 2)).await });
+        assert_eq!(exit.next().await.unwrap().version, version("shop", 1).version);
+        assert_eq!(exit.next().await.unwrap().version, version("shop", 2).version);
+        adding.await.unwrap();
+        assert!(exit.next().await.is_none());
     }
 }

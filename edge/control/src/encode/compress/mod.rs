@@ -2,13 +2,10 @@
 
 mod alone;
 mod background;
-mod decoder;
 pub(crate) mod delta;
 mod encode;
-mod fill;
 mod large;
 mod pool;
-mod queue;
 mod small;
 #[cfg(test)]
 mod tests;

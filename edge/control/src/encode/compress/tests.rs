@@ -8,7 +8,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest};
 use futures_util::future::{Either, join_all};
 
-use super::fill::fill;
+use super::background::fill;
 use super::{Made, Pool, TINY_FILES_MAX, Work, quick};
 use crate::encode::Priority;
 use devanture_base::fair::Lane;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use devanture_config::path::BundlePath;
 use devanture_site::media::extension;
 
-use super::reference::resolved;
+use super::scripts::resolved;
 use super::scripts::{ImportMap, Scope};
 
 /// Bytes scanned per page: the first loads are at the beginning.

@@ -5,10 +5,8 @@
 //! background pass adds deltas from earlier versions and unfinished work, and recompresses all at the best level.
 //! Missing deltas requested by browsers are made on demand (`on_demand.rs`). No failure here fails a push or a switch.
 
-mod corpus;
 mod deadline;
 mod earlier;
-mod hashed;
 mod imports;
 mod linked_assets;
 mod maker;
@@ -18,7 +16,6 @@ mod pages;
 mod pair;
 mod public;
 mod record;
-mod reference;
 mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -26,34 +23,35 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use devanture_base::clock;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, Sha256, VersionId};
+use devanture_serve::version::{RuleFiles, put_hashed_pages};
 use devanture_site::fingerprint;
+use devanture_store::blobs::{Form, Key};
+use devanture_store::records;
+use devanture_store::records::integrity_pages::IntegrityPages;
+use devanture_store::records::{DictionariesRecord, VersionRecord, history, pointer};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
+use self::deadline::is_over;
+use self::earlier::{EarlierVersion, SideKey};
+use self::imports::Followed;
+use self::linked_assets::Named;
+use self::maker::FILES_AT_ONCE;
+use self::public::{Closed, Public, is_page};
 use super::compress::delta::sha256;
 use super::compress::{Given, Pool, length_of};
 use super::wire_size::Siblings;
 use crate::ledger::{Error, lost};
-use deadline::is_over;
-use devanture_base::clock;
-use devanture_serve::version::RuleFiles;
-use devanture_store::blobs::{Form, Key};
-use devanture_store::records::{self, DictionariesRecord, VersionRecord};
-use devanture_store::records::{history, pointer};
-use earlier::{EarlierVersion, SideKey};
-use imports::Followed;
-use linked_assets::Named;
-use maker::FILES_AT_ONCE;
-use public::{Closed, Public, is_page};
 
-pub use maker::Dictionaries;
-pub(crate) use maker::{Pass, Passed};
+pub use self::maker::Dictionaries;
+pub(crate) use self::maker::{Pass, Passed};
 #[cfg(test)]
-pub(crate) use making::Pair;
-pub(crate) use public::{is_html, kept_in};
+pub(crate) use self::making::Pair;
+pub(crate) use self::public::{is_html, kept_in};
 
 /// Earlier versions with deltas at the switch: each further version slows down a small push noticeably.
 const VERSIONS_BEFORE_SWITCH: usize = 1;
@@ -389,4 +387,33 @@ impl Dictionaries {
 fn known_dictionaries(earlier: &[Arc<EarlierVersion>], record: &DictionariesRecord) -> HashSet<Digest> {
     let records = earlier.iter().map(|side| &side.record).chain([record]);
     records.flat_map(|record| record.files.keys().copied().chain(record.pages.map(|pages| pages.blob))).collect()
+}
+
+// A version as served in one environment, with hashed pages in place of the originals.
+
+impl Dictionaries {
+    /// Returns the files served by an environment and their included encodings; `None` if equal to those of `manifest`.
+    /// Deltas are made from the bytes actually sent: from the hashed page, never from its original.
+    async fn served_in(
+        &self,
+        environment: &PlaceName,
+        manifest: &Manifest,
+        given: &BTreeMap<BundlePath, Vec<Form>>,
+        integrity: &[IntegrityPages],
+    ) -> Result<Option<(Arc<Manifest>, Given)>, Error> {
+        let mut pages = IntegrityPages::of_table(integrity, manifest, environment.as_str());
+        if pages.pages.is_empty() {
+            return Ok(None);
+        }
+        let mut forms = given.clone();
+        let hashed = put_hashed_pages(&*self.blobs, manifest, &mut pages, &mut forms).await?;
+        Ok(hashed.map(|hashed| (Arc::new(hashed.manifest), Given { forms, ..Given::default() })))
+    }
+
+    /// Returns the hashed pages of a version, for all its environments.
+    async fn hashed_pages(&self, app: &AppName, version: &VersionId, manifest: &Manifest) -> Result<Manifest, Error> {
+        let key = records::version_key(app, version);
+        let Some(stored) = self.catalog.get(&key).await? else { return Ok(Manifest::of_files(BTreeMap::new())) };
+        Ok(records::read::<VersionRecord>(&key, &stored)?.hashed_pages(manifest))
+    }
 }

@@ -2,12 +2,11 @@
 //!
 //! The scan is no JavaScript parser: an overlooked file only costs a delta, and every found file is only a guess.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use devanture_config::path::BundlePath;
 use serde_json::Value;
-
-use super::reference::resolved;
 
 /// Bytes scanned per module.
 const SCANNED_BYTES: usize = 2 * 1024 * 1024;
@@ -181,10 +180,36 @@ fn is_word(text: &str, word: &str) -> bool {
     !before.chars().next_back().is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.'))
 }
 
+// Resolves addresses in files of a bundle.
+
+/// Returns the bundle file of an address, as far as the bundle alone determines.
+pub(super) fn resolved(from: &BundlePath, reference: &str) -> Option<BundlePath> {
+    let path = reference.split(['?', '#']).next().unwrap_or_default();
+    let is_elsewhere = path.starts_with("//") || path.split('/').next().is_some_and(|first| first.contains(':'));
+    if path.is_empty() || is_elsewhere {
+        return None;
+    }
+    let decoded: Cow<'_, str> = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    let folder = from.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut segments: Vec<&str> = match decoded.starts_with('/') {
+        true => Vec::new(),
+        false => folder.split('/').filter(|segment| !segment.is_empty()).collect(),
+    };
+    for segment in decoded.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            other => segments.push(other),
+        }
+    }
+    BundlePath::normalised(&segments.join("/")).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn scope(import_map: &str) -> Scope {
         let mut imports = ImportMap::default();

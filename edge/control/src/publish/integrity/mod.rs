@@ -1,9 +1,6 @@
 //! Pages with integrity hashes of their loads, for environments that require hashes. Pages are stored beside the files
 //! of a version; the manifest, and so the version id, stays unchanged.
 
-mod loads;
-mod pages;
-mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -11,25 +8,27 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
+use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Integrity;
 use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
-use devanture_site::answers::{Modules, Steps};
-use devanture_site::integrity::ModuleHashes;
+use devanture_serve::version::{RuleFiles, RuleReader};
+use devanture_site::answers::{Bounds, ManifestSite, ModuleFinder, Modules, SameForAll, Steps, TooMany};
+use devanture_site::integrity::{ModuleHashes, PageAssets, ScriptAddress, script_addresses};
+use devanture_store::blobs::Key;
+use devanture_store::records;
+use devanture_store::records::integrity_pages::IntegrityPages;
+use devanture_store::records::{DecodedFile, LivePointer, VersionRecord};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::encode::{self, Given, Work, sha256};
+use crate::encode;
+use crate::encode::{Given, Work, is_html, sha256};
 use crate::ledger::{Error, Lease, Ledger};
 use crate::switch::StepReporter;
-use devanture_serve::version::RuleReader;
-use devanture_store::blobs::Key;
-use devanture_store::records::integrity_pages::IntegrityPages;
-use devanture_store::records::{self, DecodedFile, VersionRecord};
-use loads::{Loads, PageLoads, Site, SkipReason, StepsOfPush};
-use pages::{Page, Pages};
-use stored::live_pages;
 
 /// Name of the environments without their own table.
 const OTHERS: &str = "";
@@ -120,7 +119,7 @@ pub(super) async fn add(
     if let Some(record) = ledger.catalog.get(&key).await? {
         let record: VersionRecord = records::read(&key, &record)?;
         if record.decoded == given.decoded
-            && let Some(lease) = stored::held_if_whole(work, ledger, &tables, &record).await?
+            && let Some(lease) = held_if_whole(work, ledger, &tables, &record).await?
         {
             given.integrity = record.integrity;
             let pages = given.integrity.iter().map(|group| group.pages.len()).sum::<usize>();
@@ -318,4 +317,328 @@ async fn compress(work: &Work<'_>, made: BTreeMap<BundlePath, FileEntry>, had: &
     let manifest = Manifest::of_files(made);
     let pages = Work { manifest: &manifest, fresh: &fresh, ..*work };
     encode::quick(&pages).await.map(drop)
+}
+
+// Files loaded by pages in an environment, found on a separate thread within the step budget of the push.
+
+/// Step budget of a push; a thread stops with its push.
+struct StepsOfPush(pub(super) Arc<Steps>);
+
+impl Drop for StepsOfPush {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Data shared by all environments of a version.
+struct Site {
+    manifest: Manifest,
+    rules_max: usize,
+    bounds: Bounds,
+    pages: Vec<Page>,
+}
+
+/// Loads of all pages in an environment.
+struct Loads {
+    /// Loads of each page, or the reason for leaving the page unchanged.
+    pages: Vec<Result<PageLoads, SkipReason>>,
+}
+
+/// Reason for leaving a page unchanged.
+#[derive(Debug, Clone, Copy)]
+enum SkipReason {
+    /// The page loads more files than are examined, or than its import map may hold.
+    TooMany,
+    /// The page's own `Content-Security-Policy` forbids the needed import map.
+    Policy,
+}
+
+impl From<TooMany> for SkipReason {
+    fn from(_: TooMany) -> Self {
+        Self::TooMany
+    }
+}
+
+/// Loads of a page.
+struct PageLoads {
+    /// Files named by tags, by content.
+    files: Vec<Option<(Digest, u64)>>,
+    /// Modules reached by imports.
+    modules: Modules,
+    /// Identifies pages with equal results.
+    key: Digest,
+}
+
+impl Site {
+    /// Returns the bounds on modules of a page.
+    fn bounds(limits: &Limits) -> Bounds {
+        let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        Bounds { modules_max: most(limits.integrity_modules_max), map_bytes_max: most(limits.integrity_map_bytes_max) }
+    }
+
+    /// Finds the loads of pages in the environments of a table; `None` if the step budget is exhausted.
+    async fn loads(
+        self: &Arc<Self>,
+        work: &Work<'_>,
+        rule_reader: &RuleReader,
+        table: &str,
+        steps: &StepsOfPush,
+    ) -> Result<Option<Loads>, Error> {
+        // Read again for each table, so that making pages holds neither rules nor a permit.
+        let rule_files = RuleFiles::read(work.blobs, work.manifest, rule_reader).await.map_err(|error| {
+            Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded")
+        })?;
+        let (ask, mut wanted) = mpsc::channel::<Wanted>(1);
+        let (site, table, steps) = (Arc::clone(self), table.to_owned(), Arc::clone(&steps.0));
+        // Runs on a blocking thread: thousands of rules may be compiled.
+        let find = tokio::task::spawn_blocking(move || site.find(&rule_files, &table, &steps, &ask).ok());
+        while let Some(Wanted { blob, size, answer }) = wanted.recv().await {
+            // The finder waits for each reply, unless stopped.
+            answer.send(script(work, blob, size).await?).ok();
+        }
+        find.await.map_err(|error| {
+            tracing::error!(%error, "the files that pages load could not be found");
+            Problem::new(Code::Internal, "The files that pages load could not be found.").into()
+        })
+    }
+
+    fn find(
+        &self,
+        rule_files: &RuleFiles,
+        table: &str,
+        steps: &Steps,
+        ask: &mpsc::Sender<Wanted>,
+    ) -> Result<Loads, TooMany> {
+        if !steps.are_left() {
+            return Err(TooMany);
+        }
+        let manifest = &self.manifest;
+        let serving = manifest.serving_for(table);
+        let rules = rule_files.rules(&serving, manifest.rules_in(&serving), self.rules_max);
+        let restricted = rule_files.restricted(manifest, self.rules_max);
+        let site = ManifestSite::new(manifest, table, rules, restricted.as_ref());
+        let same = SameForAll::new(&site, steps)?;
+        let mut read = |path: &BundlePath| {
+            let (answer, addresses) = oneshot::channel();
+            let wanted = manifest.files.get(path).map(|entry| Wanted { blob: entry.hash, size: entry.size, answer });
+            let is_asked = wanted.is_some_and(|wanted| ask.blocking_send(wanted).is_ok());
+            // A failure of the store also fails the push.
+            is_asked.then(|| addresses.blocking_recv().ok()).flatten().unwrap_or_default()
+        };
+        let mut finder = ModuleFinder::new(&same, self.bounds);
+        let mut keys = Keys::default();
+        let mut of_page = |page: &Page| {
+            let assets = &page.assets;
+            let mut files = Vec::with_capacity(assets.tags().len());
+            for asset in assets.tags() {
+                let entry = same.file(&page.path, asset)?.and_then(|file| manifest.files.get(file));
+                files.push(entry.map(|entry| (entry.hash, entry.size)));
+            }
+            let mut modules = Modules::default();
+            if assets.takes_map() || assets.refuses_inline() {
+                modules = finder.of_page(&page.path, assets, &mut read)?;
+            }
+            if !modules.is_empty() && assets.refuses_inline() {
+                return Err(SkipReason::Policy);
+            }
+            let key = keys.of_page(page.entry.hash, &files, &modules);
+            Ok(PageLoads { files, modules, key })
+        };
+        Ok(Loads { pages: self.pages.iter().map(&mut of_page).collect() })
+    }
+}
+
+/// Computes keys of loads, so that equal pages are made once.
+#[derive(Default)]
+struct Keys {
+    /// Keys of module lists, shared by pages; each list is kept alive, so that its memory address stays unique.
+    lists: HashMap<*const (), (Modules, Digest)>,
+}
+
+impl Keys {
+    fn of_page(&mut self, blob: Digest, files: &[Option<(Digest, u64)>], modules: &Modules) -> Digest {
+        let known = self.lists.entry(Arc::as_ptr(modules).cast());
+        let (_, of_modules) = known.or_insert_with(|| (Arc::clone(modules), of_modules(modules)));
+        let mut bytes = [*blob.as_bytes(), *of_modules.as_bytes()].concat();
+        for file in files {
+            bytes.extend_from_slice(file.map(|(hash, _)| *hash.as_bytes()).unwrap_or_default().as_slice());
+        }
+        Digest::of(&bytes)
+    }
+}
+
+fn of_modules(modules: &Modules) -> Digest {
+    let mut bytes = Vec::new();
+    for module in modules.iter() {
+        bytes.extend_from_slice(module.hash.as_bytes());
+        bytes.extend_from_slice(module.address.as_bytes());
+    }
+    Digest::of(&bytes)
+}
+
+impl Loads {
+    /// Returns a key that differs for environments with different pages.
+    fn key(&self) -> Digest {
+        let keys = self.pages.iter().map(|page| page.as_ref().map_or([0; 32], |page| *page.key.as_bytes()));
+        Digest::of(&keys.collect::<Vec<_>>().concat())
+    }
+
+    /// Returns the files whose hashes are needed.
+    fn hashed_files(&self) -> BTreeSet<(Digest, u64)> {
+        let mut files: BTreeSet<(Digest, u64)> = BTreeSet::new();
+        // Pages share module lists: each list is visited once.
+        let mut seen: HashSet<*const ()> = HashSet::new();
+        for PageLoads { files: own, modules, .. } in self.pages.iter().flatten() {
+            files.extend(own.iter().flatten());
+            if seen.insert(Arc::as_ptr(modules).cast()) {
+                files.extend(modules.iter().map(|module| (module.hash, module.size)));
+            }
+        }
+        files
+    }
+}
+
+/// Script whose imports the finder thread waits for.
+struct Wanted {
+    blob: Digest,
+    size: u64,
+    answer: oneshot::Sender<Vec<ScriptAddress>>,
+}
+
+/// Returns the addresses in a script; empty for a script too long to be read at once.
+async fn script(work: &Work<'_>, blob: Digest, size: u64) -> Result<Vec<ScriptAddress>, Error> {
+    if size > work.file_bytes_max {
+        return Ok(Vec::new());
+    }
+    let bytes = work.blobs.get(Key::Blob(blob)).await?;
+    Ok(work.pool.run(size, move || script_addresses(&bytes)).await.unwrap_or_default())
+}
+
+// Pages of a bundle that get hashes, and their loads: read once, within a bound on memory.
+
+/// Examined page.
+struct Page {
+    path: BundlePath,
+    entry: FileEntry,
+    /// Loads, shared by pages with equal bytes.
+    assets: Arc<PageAssets>,
+}
+
+/// Pages, and the number of pages served unchanged.
+#[derive(Default)]
+struct Pages {
+    list: Vec<Page>,
+    /// Pages beyond a limit.
+    left_out: usize,
+    /// Pages whose hashes would have no effect.
+    unfit: usize,
+}
+
+/// Result of reading a page.
+#[derive(Clone)]
+enum Read {
+    Fit(Arc<PageAssets>),
+    LeftOut,
+    Unfit,
+}
+
+impl Pages {
+    /// Reads the pages of a manifest.
+    async fn read(work: &Work<'_>, manifest: &Manifest, limits: &Limits) -> Result<Self, Error> {
+        let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let (pages_max, memory_max) = (most(limits.integrity_pages_max), most(limits.integrity_memory_bytes_max));
+        let mut pages = Self::default();
+        let mut known: HashMap<Digest, Read> = HashMap::new();
+        let mut memory_bytes = 0_usize;
+        let all = manifest.files.iter().filter(|(path, entry)| !path.is_private() && is_html(path, entry));
+        for (path, entry) in all {
+            if entry.size > limits.integrity_page_bytes_max || pages.list.len() >= pages_max {
+                pages.left_out = pages.left_out.saturating_add(1);
+                continue;
+            }
+            let read = match known.get(&entry.hash) {
+                Some(known) => known.clone(),
+                None => {
+                    let mut read = read(work, entry).await?;
+                    if let Read::Fit(assets) = &read {
+                        let bytes = memory_bytes.saturating_add(assets.memory_bytes());
+                        if bytes > memory_max {
+                            read = Read::LeftOut;
+                        } else {
+                            memory_bytes = bytes;
+                        }
+                    }
+                    known.insert(entry.hash, read.clone());
+                    read
+                }
+            };
+            match read {
+                Read::Fit(assets) => pages.list.push(Page { path: path.clone(), entry: entry.clone(), assets }),
+                Read::LeftOut => pages.left_out = pages.left_out.saturating_add(1),
+                Read::Unfit => pages.unfit = pages.unfit.saturating_add(1),
+            }
+        }
+        Ok(pages)
+    }
+}
+
+async fn read(work: &Work<'_>, entry: &FileEntry) -> Result<Read, Error> {
+    let bytes = work.blobs.get(Key::Blob(entry.hash)).await?;
+    let assets = work.pool.run(entry.size, move || PageAssets::read(&bytes)).await.flatten();
+    Ok(match assets {
+        Some(assets) if assets.unfit().is_some() => Read::Unfit,
+        Some(assets) => Read::Fit(Arc::new(assets)),
+        None => Read::LeftOut,
+    })
+}
+
+// Pages with hashes from an earlier push of the same version.
+
+/// Takes a lease of the pages in a record, if the record has all pages of the version for the environments, made as
+/// today, and all are stored. The pages depend on the version alone, so a further push can reuse the pages.
+async fn held_if_whole(
+    work: &Work<'_>,
+    ledger: &Ledger,
+    tables: &[String],
+    record: &VersionRecord,
+) -> Result<Option<Lease>, Error> {
+    let made: BTreeSet<&String> = record.integrity.iter().flat_map(|group| &group.tables).collect();
+    let wanted: BTreeSet<&String> = tables.iter().collect();
+    let has_all = |group: &IntegrityPages| {
+        let mut pages = work.manifest.files.iter().filter(|(path, entry)| !path.is_private() && is_html(path, entry));
+        group.made == IntegrityPages::MADE
+            && pages.all(|(path, _)| group.pages.contains_key(path))
+            && record.decoded.keys().filter(|path| is_page(path.as_str())).all(|path| group.pages.contains_key(path))
+    };
+    if made != wanted || !record.integrity.iter().all(has_all) {
+        return Ok(None);
+    }
+    let pages = record.integrity.iter().flat_map(|group| group.pages.values());
+    let pages: Vec<(Digest, u64)> = pages.map(|page| (page.hash, page.size)).collect();
+    let hashes: Vec<Digest> = pages.iter().map(|(hash, _)| *hash).collect();
+    // Taken before the look-up: present pages stay from here on.
+    let lease = ledger.leases.blobs(hashes.clone()).await;
+    let sizes = work.blobs.sizes(hashes).await?;
+    let are_stored =
+        sizes.len() == pages.len() && pages.iter().zip(sizes).all(|((_, size), stored)| stored == Some(*size));
+    Ok(are_stored.then_some(lease))
+}
+
+/// Returns true if a decoded file may be a page; decoded files have no media type.
+fn is_page(path: &str) -> bool {
+    devanture_site::media::is_html(path, None)
+}
+
+/// Returns the pages with hashes of an app's live versions. Their variants were already made or found useless.
+async fn live_pages(ledger: &Ledger, app: &AppName) -> Result<HashSet<Digest>, Error> {
+    let mut pages = HashSet::new();
+    for (key, pointer) in ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+        for version in records::read::<LivePointer>(&key, &pointer)?.versions() {
+            let key = records::version_key(app, &version);
+            let Some(record) = ledger.catalog.get(&key).await? else { continue };
+            let record = records::read::<VersionRecord>(&key, &record)?;
+            pages.extend(record.integrity.iter().flat_map(|group| group.pages.values()).map(|page| page.hash));
+        }
+    }
+    Ok(pages)
 }

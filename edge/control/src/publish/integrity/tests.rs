@@ -4,9 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use devanture_config::PlaceName;
 use devanture_config::api::DeployEvent;
-use devanture_config::limits::Limits;
 use devanture_config::site_toml::SiteFile;
-use devanture_site::integrity::PageAssets;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
@@ -15,7 +13,7 @@ use devanture_serve::live::{Domains, Grace, Live};
 use devanture_serve::version::RuleMemory;
 use devanture_store::blobs::{self, Blobs};
 use devanture_store::catalog::{self, Catalog, Change, Commit};
-use devanture_store::records::{LivePointer, StoredSource};
+use devanture_store::records::StoredSource;
 
 /// Bundle with stored files.
 struct Bundle {
@@ -105,7 +103,7 @@ impl Bundle {
     /// Returns true if a push with `tables` reuses the pages of a record.
     async fn takes(&self, record: &VersionRecord, tables: &[&str]) -> bool {
         let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
-        stored::held_if_whole(&self.work(), &self.ledger, &tables, record).await.unwrap().is_some()
+        held_if_whole(&self.work(), &self.ledger, &tables, record).await.unwrap().is_some()
     }
 }
 
@@ -316,7 +314,7 @@ async fn stored_pages_that_are_taken_again_are_held_meanwhile() {
     let bundle = Bundle::stored(&[("index.html", "index"), ("made.txt", "made")], "", &Limits::default()).await;
     let whole = record(vec![group(&[("index.html", "made")])], &[]);
     let tables = [OTHERS.to_owned()];
-    let lease = stored::held_if_whole(&bundle.work(), &bundle.ledger, &tables, &whole).await.unwrap().unwrap();
+    let lease = held_if_whole(&bundle.work(), &bundle.ledger, &tables, &whole).await.unwrap().unwrap();
     let is_held = async || bundle.ledger.leases.closed().await.holds(Key::Blob(page("made").hash));
     assert!(is_held().await);
     drop(lease);

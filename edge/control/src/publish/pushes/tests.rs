@@ -4,7 +4,6 @@ use devanture_config::manifest::FileEntry;
 
 use super::*;
 use crate::ledger::Leases;
-use crate::publish::manifest_memory::ManifestMemory;
 
 const BEGAN: Began = Began { number: 0, revision: 0, app_made_ms: None };
 

@@ -9,7 +9,7 @@ use super::archives::{archive, push};
 use super::collections::world::{World, content, digest, name, world, world_with};
 use crate::archive::Count as _;
 use crate::ledger::{Actor, Error};
-use crate::publish::brought::Brought;
+use crate::publish::owned::Brought;
 use crate::retention::Uploads as _;
 
 /// Length of each content.

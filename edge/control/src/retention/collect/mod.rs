@@ -3,10 +3,10 @@
 //! One pass has the following steps in order, and may crash after any instruction:
 //!
 //! 1. deleted items past their restoration time end (`ending.rs`);
-//! 2. unprotected versions (`held.rs`) beyond `[retention]` lose their records (`retire.rs`), each by a
+//! 2. unprotected versions beyond `[retention]` lose their records (`retire.rs`), each by a
 //!    compare-and-swap that excludes a concurrent switch to the version;
-//! 3. journals of sent blobs are deleted once as old as deletable files (`old_sent.rs`);
-//! 4. the oldest history entries and tombstones are removed (`forget.rs`);
+//! 3. journals of sent blobs are deleted once as old as deletable files (`sweep.rs`);
+//! 4. the oldest history entries and tombstones are removed (`retire.rs`);
 //! 5. files referenced by the remaining records are marked (`mark.rs`);
 //! 6. files neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). The catalog's watch
 //!    reports concurrent commits, and leases protect files of coming commits (`leases.rs`): no file promised to a
@@ -16,12 +16,7 @@
 //! (`purge.rs`), skips both the grace period and the wait.
 
 mod ending;
-mod forget;
-mod gates;
-mod held;
 mod mark;
-mod old_sent;
-mod proportion;
 mod purge;
 mod retire;
 mod sweep;

@@ -1,21 +1,21 @@
 //! Deletes the records of unprotected versions beyond `[retention]`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use devanture_config::api::WhyCollected;
 use devanture_config::problem::Code;
-use devanture_config::{AppName, VersionId};
+use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_store::blobs::Key;
+use devanture_store::catalog::scan::Scan;
+use devanture_store::catalog::{Catalog, Change, Check, Commit, Record, Revision};
+use devanture_store::records;
+use devanture_store::records::gone::{DeletedEnvironment, GoneVersion};
+use devanture_store::records::signing::signatures_key;
+use devanture_store::records::{AliasRecord, LivePointer, VersionRecord, gone, history, pointer};
 
 use super::{Pass, app_of};
 use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite, commit_system, unless_conflict};
 use crate::retention::Retention;
-use devanture_store::blobs::Key;
-use devanture_store::catalog::scan::Scan;
-use devanture_store::catalog::{Change, Check, Commit, Revision};
-use devanture_store::records::gone::{self, DeletedEnvironment, GoneVersion};
-use devanture_store::records::signing::signatures_key;
-use devanture_store::records::{self, VersionRecord};
-use devanture_store::records::{history, pointer};
 
 /// Changes per deleted version record.
 const VERSION_CHANGES: usize = 4;
@@ -192,5 +192,121 @@ impl Retention {
             }
         }
         Ok(last)
+    }
+}
+
+// Versions protected from retention, whatever their age.
+
+/// Protected versions of an app, and checks that no further protection has appeared.
+#[derive(Default)]
+pub(super) struct ProtectedVersions {
+    pub(super) ids: HashSet<VersionId>,
+    pub(super) checks: Vec<Check>,
+}
+
+impl Retention {
+    /// Returns all versions of an app protected from retention. New code that protects a version adds the version here,
+    /// with a check that the protecting record is unchanged. If such a record can reappear, its writer also writes
+    /// `apps/{app}`, as `hold_version` does for pointers.
+    ///
+    /// Further versions stay: versions stored or live within the grace period (law 10), versions loaded on the local
+    /// node, and versions leased by a running push or switch; `retire.rs` checks these.
+    pub(super) async fn held(&self, app: &AppName) -> Result<ProtectedVersions, Error> {
+        let mut held = ProtectedVersions::default();
+        // Read first, so that the check detects all later changes.
+        let app_key = records::app_key(app);
+        if let Some(record) = self.ledger.catalog.get(&app_key).await? {
+            held.checks.push(Check::At(app_key, record.revision));
+        }
+        held.checks.push(Check::Absent(gone::deleted_app_key(app)));
+        // Live versions.
+        let mut pointers: Vec<(PlaceName, LivePointer)> = Vec::new();
+        for (key, record) in all(&*self.ledger.catalog, &records::live_prefix(app)).await? {
+            let Some(name) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
+            let pointer = pointer::pointer_of(&*self.ledger.catalog, app, &name, &record).await?;
+            held.ids.extend(pointer.versions());
+            pointers.push((name, pointer));
+            held.checks.push(Check::At(key, record.revision));
+        }
+        // Versions of aliases.
+        for (key, record) in all(&*self.ledger.catalog, &records::alias_prefix(app)).await? {
+            held.ids.insert(records::read::<AliasRecord>(&key, &record)?.version);
+            held.checks.push(Check::At(key, record.revision));
+        }
+        // Versions live again after the restoration of an environment.
+        for (key, record) in all(&*self.ledger.catalog, &gone::deleted_environments_prefix(app)).await? {
+            let DeletedEnvironment { pointer, .. } = records::read(&key, &record)?;
+            held.ids.insert(pointer.version);
+            pointers.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()).map(|name| (name, pointer)));
+            held.checks.push(Check::At(key, record.revision));
+        }
+        // Rollback targets, also of deleted environments.
+        for (environment, pointer) in &pointers {
+            match self.ledger.earlier_of(app, environment, pointer, None).await {
+                Ok(earlier) => drop(held.ids.insert(earlier.version)),
+                Err(Error(problem)) if problem.code == Code::NoPrevious => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(held)
+    }
+}
+
+async fn all(catalog: &dyn Catalog, prefix: &str) -> Result<Vec<(String, Record)>, Error> {
+    Ok(catalog.list(prefix, None, false, usize::MAX).await?)
+}
+
+// Removes the oldest history entries and the oldest tombstones beyond the limits.
+//
+// Both grow with every deploy, pause and deletion; without limits, a token could fill the disk.
+
+/// Records deleted per commit.
+const COMMIT_RECORDS: usize = 100;
+
+impl Retention {
+    /// Removes records beyond the limits in every app.
+    pub(super) async fn forget_oldest(&self, pass: &Pass) -> Result<(), Error> {
+        if pass.dry_run {
+            return Ok(());
+        }
+        let mut apps = Scan::new(&*self.ledger.catalog, records::APPS_PREFIX);
+        while let Some((key, _)) = apps.next().await? {
+            let Some(app) = app_of(&key) else { continue };
+            for environment in self.environments.places.names_of(&app, usize::MAX).await? {
+                let Ok(environment) = environment.parse() else { continue };
+                self.ledger.forget_history(&app, &environment).await?;
+            }
+            self.forget_gone(&app).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the oldest tombstones of an app's unrestorable versions. Tombstones that keep paths withdrawn go last,
+    /// so that pushes and deletions of others cannot undo a withdrawal.
+    async fn forget_gone(&self, app: &AppName) -> Result<(), Error> {
+        let prefix = gone::gone_prefix(app);
+        let max = usize::try_from(self.ledger.limits().history_entries_max).unwrap_or(usize::MAX);
+        let last_withdrawal_ms = self.last_withdrawal_ms(app).await?;
+        let mut ended: Vec<(bool, u64, String)> = Vec::new();
+        let mut versions = Scan::new(&*self.ledger.catalog, prefix);
+        while let Some((key, record)) = versions.next().await? {
+            let (is_needed, at_ms) = match records::read::<GoneVersion>(&key, &record) {
+                Ok(gone) if gone.record.is_some() => continue,
+                Ok(gone) => (last_withdrawal_ms.is_some_and(|last_ms| gone.stored_ms <= last_ms), gone.at_ms),
+                Err(_damaged) => (false, 0),
+            };
+            ended.push((is_needed, at_ms, key));
+        }
+        let beyond = ended.len().saturating_sub(max);
+        if beyond == 0 {
+            return Ok(());
+        }
+        ended.sort_unstable();
+        ended.truncate(beyond);
+        for some in ended.chunks(COMMIT_RECORDS) {
+            let changes = some.iter().map(|(.., key)| Change::Delete(key.clone())).collect();
+            self.collected(Commit { checks: Vec::new(), changes }).await?;
+        }
+        Ok(())
     }
 }

@@ -1,15 +1,24 @@
 //! Deletes unreferenced files in small batches, behind the closed gate of the leases.
 
-use devanture_config::Digest;
+use std::collections::HashSet;
+
+use devanture_config::api::CollectStopped;
+use devanture_config::{AppName, Digest};
+use devanture_store::blobs::Key;
+use devanture_store::catalog::scan::Scan;
+use devanture_store::catalog::{Change, Committed};
+use devanture_store::records;
+use devanture_store::records::sent;
+use devanture_store::records::sent::SentRecord;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::Pass;
 use super::mark::Marked;
-use crate::ledger::Error;
+use crate::cluster;
+use crate::cluster::GatesClosed;
+use crate::ledger::{Closed, Error, SystemWrite, commit_in_parts};
 use crate::retention::Retention;
-use devanture_store::blobs::Key;
-use devanture_store::catalog::Committed;
 
 /// Files per batch; pushes get their turn between batches.
 const BATCH: usize = 32;
@@ -131,5 +140,152 @@ impl Retention {
         let variants = self.blobs.stored_variants(digest).await?.into_iter().map(|variant| variant.size);
         let deltas = self.blobs.deltas(digest).await?.into_iter().map(|delta| delta.size);
         Ok(Some(variants.chain(deltas).fold(length, u64::saturating_add)))
+    }
+}
+
+// Gates of the leases on all nodes, closed while a collection deletes files.
+
+/// Closed gates: no node takes a lease during their lifetime.
+pub(super) struct Gates<'l> {
+    here: Closed<'l>,
+    /// `None` on a standalone edge.
+    elsewhere: Option<GatesClosed>,
+}
+
+impl Gates<'_> {
+    /// Returns true if a lease protects `key`.
+    pub(super) fn holds(&self, key: Key) -> bool {
+        self.here.holds(key) || self.elsewhere.as_ref().is_some_and(|gates| gates.holds(key))
+    }
+
+    /// Returns the second since 1970 from which on all stored files are leased, if any.
+    pub(super) fn held_since_s(&self) -> Option<u64> {
+        let elsewhere = self.elsewhere.as_ref().and_then(GatesClosed::held_since_s);
+        [self.here.held_since_s(), elsewhere].into_iter().flatten().min()
+    }
+
+    /// Returns true while the gates are certainly closed.
+    pub(super) fn are_closed(&self) -> bool {
+        self.elsewhere.as_ref().is_none_or(GatesClosed::are_closed)
+    }
+
+    /// Runs `taking` while the gates are certainly closed; `None` after a timeout, with an unknown outcome.
+    pub(super) async fn while_closed<T>(&self, taking: impl Future<Output = T>) -> Option<T> {
+        match &self.elsewhere {
+            Some(gates) => gates.while_closed(taking).await,
+            None => Some(taking.await),
+        }
+    }
+
+    /// Reports deleted files to other nodes, and opens the gates.
+    pub(super) async fn open(self, gone: &[Digest]) {
+        if let Some(gates) = self.elsewhere {
+            gates.open(gone).await;
+        }
+    }
+}
+
+impl Retention {
+    /// Closes the gates for files about to be deleted.
+    ///
+    /// # Errors
+    /// A live node does not answer.
+    pub(super) async fn close_gates(&self, keys: &[Key]) -> Result<Gates<'_>, Error> {
+        let here = self.ledger.leases.closed().await;
+        let elsewhere = match &self.nodes {
+            Some(nodes) => Some(nodes.close_gates(keys).await.map_err(cluster::Error::into_problem)?),
+            None => None,
+        };
+        Ok(Gates { here, elsewhere })
+    }
+}
+
+// Stops a collection that would delete more files than an intact catalog explains.
+//
+// A lost catalog, or a catalog restored from an old copy, references few of the stored files. Without the check, the
+// first collection would delete all other files.
+
+impl Retention {
+    /// Returns true if any record of an app or push shows that files were ever stored; an empty catalog explains no
+    /// files.
+    pub(super) async fn knows_files(&self) -> Result<bool, Error> {
+        for prefix in ["apps/", "sent/"] {
+            if !self.ledger.catalog.list(prefix, None, false, 1).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the figures of a disproportionate collection; `None` for a collection that may proceed.
+    pub(super) async fn out_of_proportion(
+        &self,
+        pass: &Pass,
+        marked: &Marked,
+    ) -> Result<Option<CollectStopped>, Error> {
+        if !marked.unreadable.is_empty() {
+            return Ok(None);
+        }
+        let mut unreferenced = 0_u64;
+        for first in 0..=u8::MAX {
+            let listed = self.blobs.list_part(first).await?;
+            let old = listed.iter().filter(|(key, _, put_s)| *put_s < pass.before_s && !marked.holds(*key));
+            unreferenced = unreferenced.saturating_add(u64::try_from(old.count()).unwrap_or(u64::MAX));
+        }
+        let referenced = marked.count();
+        let in_proportion = referenced.saturating_mul(self.ledger.limits().collect_unreferenced_percent_max) / 100;
+        let always = if pass.knows_files { self.ledger.limits().collect_unreferenced_files_max } else { 0 };
+        let stopped = CollectStopped { referenced, unreferenced };
+        Ok((unreferenced > in_proportion.max(always)).then_some(stopped))
+    }
+}
+
+// Deletes upload journals without a version within the grace period, or with purged blobs.
+
+impl Retention {
+    /// Deletes the journals that may name files deletable by the pass.
+    pub(super) async fn end_old_sent(&self, pass: &Pass) -> Result<(), Error> {
+        if pass.dry_run {
+            return Ok(());
+        }
+        let mut uploads = Scan::new(&*self.ledger.catalog, sent::SENT_PREFIX);
+        loop {
+            let page = uploads.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let is_old = |key: &str, record: &_| {
+                // The file system's clock may be slightly behind the clock of `at_ms`, so the same second counts too.
+                // Unreadable journals are deleted.
+                records::read::<SentRecord>(key, record).map_or(true, |sent| sent.at_ms / 1_000 <= pass.before_s)
+            };
+            let old = page.iter().filter(|(key, record)| is_old(key, record));
+            let changes: Vec<Change> = old.map(|(key, _)| Change::Delete(key.clone())).collect();
+            commit_in_parts(&*self.ledger.catalog, SystemWrite::Collection, changes).await?;
+        }
+    }
+
+    /// Deletes the journals of an app that name one of the purged `files`: a later process must not derive from a
+    /// journal that the app has sent blobs now held only by another app (law 11).
+    pub(super) async fn end_sent_of(&self, app: &AppName, files: &[(Key, u64)]) -> Result<(), Error> {
+        let blob = |(key, _): &(Key, u64)| match key {
+            Key::Blob(digest) => Some(*digest),
+            _ => None,
+        };
+        let purged: HashSet<Digest> = files.iter().filter_map(blob).collect();
+        let mut uploads = Scan::new(&*self.ledger.catalog, sent::sent_prefix(app));
+        loop {
+            let page = uploads.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let is_purged = |key: &str, record: &_| {
+                records::read::<SentRecord>(key, record)
+                    .is_ok_and(|sent| sent.blobs.iter().any(|digest| purged.contains(digest)))
+            };
+            let ended = page.iter().filter(|(key, record)| is_purged(key, record));
+            let changes: Vec<Change> = ended.map(|(key, _)| Change::Delete(key.clone())).collect();
+            commit_in_parts(&*self.ledger.catalog, SystemWrite::Collection, changes).await?;
+        }
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::super::layout::{Description, in_snapshot};
 use super::{BackupStore, Finished, description, finished, open_to_write};
 use crate::ledger::Error;
 use crate::safekeeping::Location;
+use crate::safekeeping::location::{Description, in_snapshot};
 use devanture_base::durable;
 use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::s3::Variables;

@@ -12,9 +12,11 @@ use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
 use tokio::sync::OnceCell;
 
-use super::super::layout::{CATALOG, DESCRIPTION, FILE_MODE, LOCK, SMALL_FILE_BYTES_MAX, SNAPSHOTS, bad, not_read};
 use super::{BackupStore, Held, digest_of, is_of, read_piece};
 use crate::ledger::{Error, lost};
+use crate::safekeeping::location::{
+    CATALOG, DESCRIPTION, FILE_MODE, LOCK, SMALL_FILE_BYTES_MAX, SNAPSHOTS, bad, not_read,
+};
 use devanture_base::durable::{self, Draft, Guarded};
 use devanture_store::blobs::{self, Blobs, Key, ReadAt};
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::layout::{DESCRIPTION, Description, bad, in_snapshot};
 use super::location::{self, Location};
+use super::location::{DESCRIPTION, Description, bad, in_snapshot};
 use crate::ledger::Error;
 use devanture_base::durable;
 use devanture_store::blobs::{self, Blobs, Key, ReadAt};

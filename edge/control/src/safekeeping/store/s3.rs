@@ -15,9 +15,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::super::layout::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot};
 use super::{BackupStore, Held, digest_of, is_of, read_piece};
 use crate::ledger::{Error, lost};
+use crate::safekeeping::location::{CATALOG, DESCRIPTION, LOCK, SNAPSHOTS, bad, in_snapshot};
 use devanture_base::clock;
 use devanture_base::durable::{self, Draft};
 use devanture_store::blobs::{self, Blobs, Key, ReadAt};

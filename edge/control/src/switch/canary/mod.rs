@@ -16,11 +16,11 @@ use devanture_config::site_toml::Kind;
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
+use super::deploys::Steps;
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
 use crate::places::{Gate, LockTreatment};
 use crate::switch::checks::{check_if_live, check_reason};
 use crate::switch::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
-use crate::switch::steps::Steps;
 use crate::switch::switcher::Switcher;
 use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
