@@ -12,8 +12,7 @@ use devanture_config::path::{BadPath, BundlePath};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 
-use super::backend;
-use super::backend::Part;
+use super::backend::{self, Part};
 use crate::ledger::Error;
 
 /// Deepest nesting of folders, equal to the limit of the command line.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::admission::check_options;
-use super::owned::Brought;
+use super::owned::StagedArchive;
 use super::publisher::Publisher;
 use super::pushes::{Began, Push, Received};
 use super::refused::count_refused;
@@ -72,12 +72,12 @@ enum Stage {
 
 enum Work {
     Spooling(JoinHandle<Result<Draft, Error>>),
-    Unpacking(JoinHandle<Result<(Files, Brought), Error>>),
+    Unpacking(JoinHandle<Result<(Files, StagedArchive), Error>>),
 }
 
 enum Content {
     Spooled(Draft),
-    Unpacked((Files, Brought)),
+    Unpacked((Files, StagedArchive)),
 }
 
 impl Target {
@@ -154,7 +154,7 @@ impl ArchiveIntake {
                 Work::Unpacking(tokio::spawn(async move {
                     let uploads = &publisher.uploads;
                     let of = (&uploads.owned, &uploads.leftovers);
-                    let brought = Brought::begin(of, &app, bytes_max).await?;
+                    let brought = StagedArchive::begin(of, &app, bytes_max).await?;
                     unpack_into(store, (bytes_max, brought), unpack).await
                 }))
             }
@@ -302,7 +302,7 @@ impl Publisher {
                     unzip(file, (&limits, half), sink)
                 };
                 let of = (&self.uploads.owned, &self.uploads.leftovers);
-                let brought = Brought::begin(of, &target.app, bytes_max).await?;
+                let brought = StagedArchive::begin(of, &target.app, bytes_max).await?;
                 unpack_into(self.blobs_of(&target.app), (bytes_max, brought), unpack).await?
             }
         };

@@ -10,8 +10,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Image;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use devanture_store::blobs::{Key, ReadAt, Upload};
-use devanture_store::records;
-use devanture_store::records::LivePointer;
+use devanture_store::records::{self, LivePointer};
 
 use super::elsewhere;
 use super::incoming::CheckedPush;

@@ -16,8 +16,7 @@ use tokio::time::timeout;
 
 use super::publisher::Publisher;
 use super::uploads::Uploads;
-use crate::cluster;
-use crate::cluster::{EnvironmentQuery, EnvironmentReport, QuerySubject};
+use crate::cluster::{self, EnvironmentQuery, EnvironmentReport, QuerySubject};
 use crate::ledger::{Error, Page};
 use crate::switch::{Deploys, Origin, begun_of, started_ms};
 

@@ -61,8 +61,8 @@ impl Publisher {
         let to = self.named(actor, app, &wanted.to, &wanted.environment).await?;
         // The first promotion to an environment is compared with an empty environment, in both directions. Two empty
         // sides have no difference, and no version to promote.
-        if let Named::NoAlias(place) = &to
-            && (wanted.from == LIVE || matches!(from, Named::NoAlias(_)))
+        if let ComparedSide::NoAlias(place) = &to
+            && (wanted.from == LIVE || matches!(from, ComparedSide::NoAlias(_)))
         {
             return Err(nothing_live(app, place));
         }
@@ -73,7 +73,7 @@ impl Publisher {
         let now = self.manifest_or_empty(&turn, to).await?;
         let both = (before.clone(), now.clone());
         // Runs on a blocking thread: a manifest may have a hundred thousand files.
-        let compared = tokio::task::spawn_blocking(move || Compared::of(&both.0, &both.1)).await;
+        let compared = tokio::task::spawn_blocking(move || ManifestDifference::of(&both.0, &both.1)).await;
         let compared = compared.map_err(|error| lost(&error))?;
         let visitors = self.visitors(app, &wanted.environment, (from.as_ref(), &before), (to.as_ref(), &now)).await?;
         let serving = self.serving_changes(app, before, now, &wanted.environment).await?;
@@ -96,11 +96,17 @@ impl Publisher {
 
     /// Resolves a side: `live`, an environment, an alias, or a prefix of a version id. Names of environments and
     /// aliases cannot be ids.
-    async fn named(&self, actor: &Actor, app: &AppName, named: &str, environment: &PlaceName) -> Result<Named, Error> {
+    async fn named(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        named: &str,
+        environment: &PlaceName,
+    ) -> Result<ComparedSide, Error> {
         if named.parse::<IdPrefix>().is_ok() {
             let version = self.ledger.resolve_version(app, named).await?;
             self.check_seen(actor, app, &version).await?;
-            return Ok(Named::Version(version));
+            return Ok(ComparedSide::Version(version));
         }
         let place: PlaceName = match named {
             LIVE => environment.clone(),
@@ -112,17 +118,17 @@ impl Publisher {
         };
         if let Some(version) = self.ledger.live_version_id(app, &place).await? {
             actor.may_compare(app, &place)?;
-            return Ok(Named::Version(version));
+            return Ok(ComparedSide::Version(version));
         }
         actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
         match self.environments.aliases.alias(actor, app, &place).await {
-            Ok((_, alias)) => Ok(Named::Version(alias.version)),
+            Ok((_, alias)) => Ok(ComparedSide::Version(alias.version)),
             Err(Error(problem)) if problem.code == Code::NotFound => {
                 // A name given twice is no typing mistake: a first promotion to a new environment is previewed so.
                 if named == LIVE || place != *environment {
                     self.check_known(actor, app, &place).await?;
                 }
-                Ok(if place == *environment { Named::OwnEnvironment } else { Named::NoAlias(place) })
+                Ok(if place == *environment { ComparedSide::OwnEnvironment } else { ComparedSide::NoAlias(place) })
             }
             Err(error) => Err(error),
         }
@@ -243,7 +249,7 @@ impl Publisher {
 
 /// Side of a comparison.
 #[derive(Debug)]
-enum Named {
+enum ComparedSide {
     /// Stored version.
     Version(VersionId),
     /// Environment of the request, without a live version.
@@ -259,7 +265,7 @@ fn nothing_live(app: &AppName, place: &PlaceName) -> Error {
         .into()
 }
 
-impl Named {
+impl ComparedSide {
     /// Returns the version; `None` without a live version.
     fn version(self) -> Option<VersionId> {
         match self {
@@ -271,13 +277,13 @@ impl Named {
 
 /// Files of two manifests, compared.
 #[derive(Debug, Default)]
-struct Compared {
+struct ManifestDifference {
     files: FileChanges,
     /// Sorted by path.
     changes: Vec<FileChange>,
 }
 
-impl Compared {
+impl ManifestDifference {
     fn of(before: &Manifest, now: &Manifest) -> Self {
         let mut compared = Self::default();
         let paths: BTreeSet<&BundlePath> = before.files.keys().chain(now.files.keys()).collect();
@@ -398,13 +404,13 @@ impl ServedVersion<'_> {
 }
 
 /// Files of an earlier version in a browser.
-struct Had<'m> {
+struct BrowserFiles<'m> {
     manifest: &'m Manifest,
     kept: &'m KeptFiles,
     announced: Announced<'m>,
 }
 
-impl Had<'_> {
+impl BrowserFiles<'_> {
     /// Returns the dictionary announced by the browser on the request of a file.
     fn dictionary(&self, path: &BundlePath, entry: &FileEntry) -> Option<Digest> {
         match is_html(path, entry) {
@@ -483,7 +489,7 @@ impl Publisher {
     ) -> Result<LoadedAgain, Error> {
         let had = before.dictionaries.as_ref().map(|(_, kept)| {
             let announced = kept.announced(&before.manifest);
-            Had { manifest: &before.manifest, kept, announced }
+            BrowserFiles { manifest: &before.manifest, kept, announced }
         });
         let changed: Vec<_> = now.files().filter(|(path, _)| !now.is_same(before, path)).collect();
         let mut loaded = LoadedAgain::default();
@@ -512,7 +518,7 @@ impl Publisher {
         &self,
         path: &BundlePath,
         entry: &FileEntry,
-        had: Option<&Had<'_>>,
+        had: Option<&BrowserFiles<'_>>,
         now: &ServedVersion<'_>,
         served: Option<&Version>,
     ) -> Result<(u64, u64), Error> {
@@ -584,7 +590,7 @@ mod tests {
     fn files_are_added_changed_removed_or_the_same() {
         let before = manifest(&[("a.html", "a"), ("b.html", "bb"), ("c.html", "ccc"), ("app-4f2a91bc.js", "1")]);
         let now = manifest(&[("a.html", "a"), ("b.html", "BBBB"), ("d.html", "dddd"), ("app-4f2a91bc.js", "2")]);
-        let compared = Compared::of(&before, &now);
+        let compared = ManifestDifference::of(&before, &now);
         let amount = |files, bytes| Amount { files, bytes };
         let expected =
             FileChanges { added: amount(1, 4), changed: amount(2, 5), removed: amount(1, 3), same: amount(1, 1) };
@@ -661,7 +667,7 @@ mod tests {
                 let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
                 manifest(&files)
             };
-            let (there, back) = (Compared::of(&of(&one), &of(&two)), Compared::of(&of(&two), &of(&one)));
+            let (there, back) = (ManifestDifference::of(&of(&one), &of(&two)), ManifestDifference::of(&of(&two), &of(&one)));
             let files = there.files;
             prop_assert_eq!(files.added.files + files.changed.files + files.same.files, two.len() as u64);
             prop_assert_eq!(files.removed.files + files.changed.files + files.same.files, one.len() as u64);

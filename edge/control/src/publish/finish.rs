@@ -14,9 +14,8 @@ use devanture_config::text::counted;
 use devanture_config::{AppName, Digest, PlaceName};
 use devanture_store::blobs::Key;
 use devanture_store::catalog::{Change, Check, Commit};
-use devanture_store::records;
 use devanture_store::records::gone::GoneVersion;
-use devanture_store::records::{Reach, VersionRecord, gone};
+use devanture_store::records::{self, Reach, VersionRecord, gone};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
@@ -376,7 +375,7 @@ impl Publisher {
             0 => detail,
             more => format!("{detail}; so have {more} more"),
         };
-        let integrity::Added { report, lease } = hashed;
+        let integrity::AddedPages { report, lease } = hashed;
         let detail = report.into_iter().fold(detail, |detail, hashed| format!("{detail}; {hashed}"));
         Ok((Compressed { given, passed, leases: (arriving, lease) }, detail))
     }

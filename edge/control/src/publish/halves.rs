@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::incoming::CheckedPush;
 use super::joined::{Joined, Origin, Rights};
 use super::publisher::Publisher;
-use super::pushes::Hold;
+use super::pushes::ManifestHold;
 use super::pushes::Push;
 use crate::ledger::{Actor, Error, stored_manifest};
 use devanture_store::blobs::Key;
@@ -55,7 +55,7 @@ impl Publisher {
         (app, environment): (&AppName, &PlaceName),
         own: &Arc<Manifest>,
         options: &DeployOptions,
-        memory: &mut Hold,
+        memory: &mut ManifestHold,
     ) -> Result<Option<(Joined, Manifest)>, Error> {
         let Some(half) = options.only else { return Ok(None) };
         let with = match &options.with {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::admission::{check_cases, check_options, check_source};
 use super::joined::Joined;
 use super::publisher::Publisher;
-use super::pushes::Hold;
+use super::pushes::ManifestHold;
 use crate::ledger::{Error, lost};
 use crate::switch::check_if_live;
 use devanture_base::fair::Share;
@@ -52,7 +52,7 @@ pub struct CheckedPush {
     pub(super) version: VersionId,
     pub(super) source: Source,
     pub(super) options: DeployOptions,
-    pub(super) memory: Hold,
+    pub(super) memory: ManifestHold,
     /// Result of joining a half.
     pub(super) joined: Option<Joined>,
 }
@@ -74,7 +74,7 @@ impl Publisher {
     ///
     /// # Errors
     /// `bad_manifest`, `empty_bundle`, `bundle_too_large`, `path_too_long`, `case_collision`, `bad_request`.
-    pub(crate) fn checked(&self, begin: BeginDeploy, memory: Hold) -> Result<CheckedPush, Error> {
+    pub(crate) fn checked(&self, begin: BeginDeploy, memory: ManifestHold) -> Result<CheckedPush, Error> {
         let BeginDeploy { manifest, source, options } = begin;
         check_source(&source, &self.ledger.limits())?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
@@ -94,7 +94,7 @@ impl Publisher {
     }
 
     /// Reserves memory for a manifest; idle pushes are evicted if memory is short, see [`super::pushes::Pushes`].
-    pub(super) fn grow(&self, memory: &mut Hold, bytes: u64) -> Result<(), Error> {
+    pub(super) fn grow(&self, memory: &mut ManifestHold, bytes: u64) -> Result<(), Error> {
         loop {
             match memory.grow(bytes) {
                 Err(_full) if self.uploads.pushes.give_way(memory) => {}
@@ -103,7 +103,7 @@ impl Publisher {
         }
     }
 
-    fn read_manifest(&self, from: impl Read, memory: Hold, amend: Amend) -> Result<CheckedPush, Error> {
+    fn read_manifest(&self, from: impl Read, memory: ManifestHold, amend: Amend) -> Result<CheckedPush, Error> {
         let mut reader = Counting { from, publisher: self, memory, refused: None, first: None };
         // Buffered: the parser reads single bytes.
         let read = serde_json::from_reader::<_, IncomingDeploy>(BufReader::new(&mut reader));
@@ -227,7 +227,7 @@ impl Read for Chunks {
 struct Counting<'a, R> {
     from: R,
     publisher: &'a Publisher,
-    memory: Hold,
+    memory: ManifestHold,
     refused: Option<Error>,
     /// First byte other than white space.
     first: Option<u8>,

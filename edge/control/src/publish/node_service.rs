@@ -10,8 +10,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest};
 use devanture_serve::proxy::Registry;
 use devanture_store::blobs::Key;
-use devanture_store::catalog;
-use devanture_store::catalog::{Catalog, Revision};
+use devanture_store::catalog::{self, Catalog, Revision};
 use devanture_store::records::follow::{Follow, FollowStep};
 use devanture_store::records::table::FollowedBy;
 use metrics::histogram;
@@ -24,9 +23,8 @@ use super::made_apps::MadeApps;
 use super::publisher::Publisher;
 use super::uploads::Uploads;
 use crate::access::Credentials;
-use crate::cluster;
 use crate::cluster::{
-    AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, InstanceService,
+    self, AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, InstanceService,
     InstancesAction, InstancesRequest, LogsRequest, LogsSender, Nodes, Placed, PrepareRequest, Progress,
 };
 use crate::ledger::{Actor, Error};

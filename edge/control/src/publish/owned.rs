@@ -383,21 +383,21 @@ fn version_of(change: &FollowedChange) -> Option<(AppName, VersionId)> {
 // stay until a collection. Their bytes are bounded per app by the app's storage limit, over all its archives.
 
 /// Most recorded files of an app, since each costs memory, however short.
-const FILES_MAX: usize = 1_000_000;
+const LEFTOVER_FILES_MAX: usize = 1_000_000;
 
 /// Files of failed and incoming archives, by app.
 #[derive(Default)]
-pub(super) struct Leftovers(Mutex<HashMap<AppName, Files>>);
+pub(super) struct ArchiveLeftovers(Mutex<HashMap<AppName, LeftoverFiles>>);
 
 /// Files of an app.
 #[derive(Default)]
-struct Files {
+struct LeftoverFiles {
     sizes: HashMap<Digest, u64>,
     /// Total size.
     bytes: u64,
 }
 
-impl Files {
+impl LeftoverFiles {
     fn remove(&mut self, blob: &Digest) {
         let bytes = self.sizes.remove(blob).unwrap_or(0);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -410,7 +410,7 @@ impl Files {
     }
 }
 
-impl Leftovers {
+impl ArchiveLeftovers {
     /// Removes blobs no longer stored.
     pub(super) fn forget(&self, gone: &[Digest]) {
         self.0.lock().retain(|_, files| {
@@ -425,24 +425,24 @@ impl Leftovers {
     }
 }
 
-/// Files of an incoming archive, left over if dropped before [`Brought::taken`].
-pub(super) struct Brought {
+/// Files of an incoming archive, left over if dropped before [`StagedArchive::taken`].
+pub(super) struct StagedArchive {
     app: AppName,
     /// Storage limit of the app in bytes; 0 is no limit and disables counting.
     max: u64,
     sent: SentBlobs,
-    leftovers: Arc<Leftovers>,
+    leftovers: Arc<ArchiveLeftovers>,
     /// Received files not sent by the app before.
     blobs: Vec<Digest>,
 }
 
-impl Brought {
+impl StagedArchive {
     /// Starts to count files for an app with a storage limit of `max` bytes.
     ///
     /// # Errors
     /// `storage_full` if failed and incoming archives already reach the limit; errors of reading the app's sent blobs.
     pub(super) async fn begin(
-        (owned, leftovers): (&Owned, &Arc<Leftovers>),
+        (owned, leftovers): (&Owned, &Arc<ArchiveLeftovers>),
         app: &AppName,
         max: u64,
     ) -> Result<Self, Error> {
@@ -453,7 +453,7 @@ impl Brought {
         });
         let leftovers = Arc::clone(leftovers);
         let brought = Self { app: app.clone(), max, sent, leftovers, blobs: Vec::new() };
-        if max > 0 && (bytes >= max || count >= FILES_MAX) { Err(brought.full(bytes)) } else { Ok(brought) }
+        if max > 0 && (bytes >= max || count >= LEFTOVER_FILES_MAX) { Err(brought.full(bytes)) } else { Ok(brought) }
     }
 
     /// Accepts the archive as a push; the app owns its files from now on.
@@ -475,7 +475,7 @@ impl Brought {
     }
 }
 
-impl Count for Brought {
+impl Count for StagedArchive {
     fn count(&mut self, blob: Digest, bytes: u64) -> Result<(), Error> {
         if self.max == 0 || self.sent.contains(&blob) {
             return Ok(());
@@ -490,6 +490,6 @@ impl Count for Brought {
             files.bytes = files.bytes.saturating_add(bytes);
             (files.bytes, files.sizes.len())
         };
-        if bytes <= self.max && count <= FILES_MAX { Ok(()) } else { Err(self.full(bytes)) }
+        if bytes <= self.max && count <= LEFTOVER_FILES_MAX { Ok(()) } else { Err(self.full(bytes)) }
     }
 }

@@ -22,9 +22,8 @@ use crate::cluster::Nodes;
 use crate::encode::{Background, Dictionaries, Pool, Priority};
 use crate::environments::Environments;
 use crate::ledger::{Error, Ledger};
-use crate::retention;
-use crate::retention::Retention;
-use crate::switch::{Deploys, Fingerprints, Smoke, Switcher, Watcher};
+use crate::retention::{self, Retention};
+use crate::switch::{Deploys, FingerprintCache, Smoke, Switcher, Watcher};
 use crate::webhooks::Webhooks;
 
 /// Interval of polls for the end of running deploys.
@@ -106,7 +105,7 @@ impl Publisher {
         let console = Arc::new(Console::new(parts.loader.clone()));
         let switcher = Switcher {
             blobs: Arc::clone(&parts.blobs),
-            fingerprints: Fingerprints::default(),
+            fingerprints: FingerprintCache::default(),
             loader: parts.loader,
             upstreams: parts.upstreams,
             smoke: parts.smoke,

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::owned::Leftovers;
+use super::owned::ArchiveLeftovers;
 use super::owned::Owned;
 use super::pushes::ManifestMemory;
 use super::pushes::{Push, Pushes};
@@ -36,7 +36,7 @@ pub struct Uploads {
     /// Blobs sent and not yet recorded.
     pub(super) unwritten: Unwritten,
     /// Leftovers of failed archives.
-    pub(super) leftovers: Arc<Leftovers>,
+    pub(super) leftovers: Arc<ArchiveLeftovers>,
     /// Permits of concurrent large manifests.
     pub(super) manifests_reading: Arc<Shares>,
     pub(super) manifest_memory: Arc<ManifestMemory>,
@@ -148,14 +148,14 @@ const REST_AFTER: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Unwritten {
     /// By app and push id.
-    apps: Mutex<BTreeMap<AppName, BTreeMap<String, Batch>>>,
+    apps: Mutex<BTreeMap<AppName, BTreeMap<String, SentBatch>>>,
     came: Notify,
     /// Serializes writes, so that nothing is recorded for a push or app that has just ended.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Batch {
+struct SentBatch {
     /// Never after any of the blobs was stored.
     at_ms: u64,
     bytes: u64,
@@ -177,7 +177,7 @@ impl Unwritten {
     }
 
     /// Removes the written blobs; blobs added since stay.
-    fn written(&self, app: &AppName, written: &BTreeMap<String, Batch>) {
+    fn written(&self, app: &AppName, written: &BTreeMap<String, SentBatch>) {
         let mut apps = self.apps.lock();
         let Some(pushes) = apps.get_mut(app) else { return };
         pushes.retain(|id, batch| {

@@ -6,10 +6,9 @@ use devanture_config::api::{DeleteReport, DeployKind, PlaceDeleteReport};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use devanture_store::catalog::{Change, Check, Commit};
-use devanture_store::records;
 use devanture_store::records::gone::{DeletedApp, DeletedEnvironment, GoneVersion};
 use devanture_store::records::signing::signatures_key;
-use devanture_store::records::{AliasRecord, LivePointer, VersionRecord, gone, pointer};
+use devanture_store::records::{self, AliasRecord, LivePointer, VersionRecord, gone, pointer};
 
 use super::Retention;
 use crate::ledger::{Action, Actor, AuditEvent, Error, update};

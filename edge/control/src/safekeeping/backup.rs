@@ -11,8 +11,7 @@ use devanture_base::{clock, durable};
 use devanture_config::Digest;
 use devanture_config::api::{BackupReport, BackupRequest};
 use devanture_config::text::date_time;
-use devanture_store::blobs;
-use devanture_store::blobs::{Blobs, Key};
+use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::catalog::Catalog;
 use devanture_store::records::sent;
 use futures_util::StreamExt as _;
@@ -20,8 +19,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::location::{
-    CATALOG, DESCRIPTION, Description, KEYS, LOCK, Location, SMALL_FILE_BYTES_MAX, TLS, bad, hash_of, in_snapshot,
-    is_manifest, not_read,
+    BackupDescription, CATALOG, DESCRIPTION, KEYS, LOCK, Location, SMALL_FILE_BYTES_MAX, TLS, bad, hash_of,
+    in_snapshot, is_manifest, not_read,
 };
 use super::references::{Look, Manifests};
 use super::restore::open_catalog;
@@ -58,7 +57,7 @@ pub struct BackupSource<'b> {
 /// backups stay unchanged.
 pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Result<BackupReport, Error> {
     let location = Location::of(&request.to);
-    let work = Work::begin(source.data_dir)?;
+    let work = WorkFolder::begin(source.data_dir)?;
     let store = store::open_to_write(&location, &request.variables, source.data_dir).await?;
     let held = store.lock().await?;
     let result = back_up_to(source, request, &*store, &work.folder).await;
@@ -85,7 +84,7 @@ async fn back_up_to(
     // Earlier backups may be the last undamaged ones.
     if let Some(keep) = request.keep.filter(|_| !report.catalog.is_damaged()) {
         let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
-        let Pruned { removed, unreadable } = prune(store, source.blobs, work, keep).await?;
+        let PrunedBackups { removed, unreadable } = prune(store, source.blobs, work, keep).await?;
         (report.removed, report.unreadable) = (removed, unreadable.into_iter().collect());
     }
     let without_description = earlier.into_iter().filter(|earlier| earlier.description.is_err());
@@ -97,12 +96,12 @@ async fn back_up_to(
 }
 
 /// Work folder of a backup, deleted on drop; one per data folder at a time.
-struct Work {
+struct WorkFolder {
     folder: PathBuf,
     _lock: durable::Lock,
 }
 
-impl Work {
+impl WorkFolder {
     fn begin(data_dir: &Path) -> Result<Self, Error> {
         let lock = durable::lock(&data_dir.join(LOCK))?
             .map_err(|_holder| bad("Another backup of this edge is being written.", "try again when it has ended"))?;
@@ -114,7 +113,7 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for WorkFolder {
     fn drop(&mut self) {
         drop(durable::remove_folder(&self.folder));
     }
@@ -203,9 +202,9 @@ async fn write(
         store.write(&in_snapshot(name, &file), bytes).await?;
     }
     let files = u64::try_from(copier.looked.len()).unwrap_or(u64::MAX);
-    let description = Description {
+    let description = BackupDescription {
         catalog_damaged: pages.is_damaged(),
-        ..Description::new(at_ms, revision, gone.versions, files, hashes)
+        ..BackupDescription::new(at_ms, revision, gone.versions, files, hashes)
     };
     // The description completes the backup.
     store.write(&in_snapshot(name, DESCRIPTION), description.to_bytes()).await?;
@@ -249,7 +248,7 @@ fn in_folder(file: &Path, folder: &Path) -> Option<PathBuf> {
 }
 
 /// Copied file with its length; `None` for a damaged file.
-type Copied = (Key, Option<u64>);
+type CopiedFile = (Key, Option<u64>);
 
 /// Copies files to a backup location, several at a time.
 struct Copier<'c> {
@@ -259,7 +258,7 @@ struct Copier<'c> {
     present: HashSet<Key>,
     /// Files examined and present.
     looked: HashSet<Key>,
-    under_way: FuturesUnordered<BoxFuture<'c, Result<Copied, Error>>>,
+    under_way: FuturesUnordered<BoxFuture<'c, Result<CopiedFile, Error>>>,
     /// Files found damaged during the copy.
     damaged: HashSet<Key>,
     copied_files: u64,
@@ -341,7 +340,7 @@ impl Look for Copier<'_> {
 
 /// Result of deleting the oldest backups.
 #[derive(Default)]
-pub(super) struct Pruned {
+pub(super) struct PrunedBackups {
     /// Names of the deleted backups.
     pub(super) removed: Vec<String>,
     /// Name of an unreadable backup that prevented all deletions.
@@ -355,19 +354,19 @@ pub(super) async fn prune(
     local: &dyn Blobs,
     work: &Path,
     keep: usize,
-) -> Result<Pruned, Error> {
+) -> Result<PrunedBackups, Error> {
     let all = store::finished(store).await?;
     let mut newest = all.iter().enumerate().rev().filter(|(_, one)| one.description.is_ok());
     let first_kept = newest.nth(keep.saturating_sub(1)).map_or(0, |(index, _)| index);
     let (old, kept) = all.split_at(first_kept);
     if old.is_empty() {
-        return Ok(Pruned::default());
+        return Ok(PrunedBackups::default());
     }
-    let mut marker = Marker(HashSet::new());
+    let mut marker = ReferencedKeys(HashSet::new());
     for one in kept {
         if let Err(reason) = mark(&EitherStore { local, store }, one, work, &mut marker).await? {
             tracing::warn!(backup = one.name, reason, "no earlier backup is removed, as one that stays cannot be read");
-            return Ok(Pruned { removed: Vec::new(), unreadable: Some(one.name.clone()) });
+            return Ok(PrunedBackups { removed: Vec::new(), unreadable: Some(one.name.clone()) });
         }
     }
     let old: Vec<String> = old.iter().map(|old| old.name.clone()).collect();
@@ -377,7 +376,7 @@ pub(super) async fn prune(
     let keys = store.keys().await?;
     let unreferenced = keys.into_iter().filter(|key| !is_manifest(*key) && !marker.0.contains(key));
     store.remove(unreferenced.collect()).await?;
-    Ok(Pruned { removed: old, unreadable: None })
+    Ok(PrunedBackups { removed: old, unreadable: None })
 }
 
 /// Marks the references of a backup, or returns the reason for unknown references, whose files would otherwise be
@@ -386,7 +385,7 @@ async fn mark(
     stores: &EitherStore<'_>,
     backup: &Finished,
     work: &Path,
-    marker: &mut Marker,
+    marker: &mut ReferencedKeys,
 ) -> Result<Result<(), &'static str>, Error> {
     let Ok(description) = &backup.description else { return Ok(Err("its snapshot.json is damaged")) };
     let records = work.join(CATALOG);
@@ -424,10 +423,10 @@ impl Manifests for EitherStore<'_> {
 }
 
 /// Records references.
-struct Marker(HashSet<Key>);
+struct ReferencedKeys(HashSet<Key>);
 
 #[async_trait]
-impl Look for Marker {
+impl Look for ReferencedKeys {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
         self.0.insert(key);
         Ok(true)

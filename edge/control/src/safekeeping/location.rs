@@ -117,7 +117,7 @@ pub(super) fn in_snapshot(name: &str, file: &str) -> String {
 
 /// `snapshot.json`: description of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Description {
+pub(super) struct BackupDescription {
     /// Layout version.
     pub(super) format: u32,
     /// Start, in milliseconds since 1970 UTC.
@@ -138,7 +138,7 @@ pub(super) struct Description {
     pub(super) catalog_damaged: bool,
 }
 
-impl Description {
+impl BackupDescription {
     pub(super) fn new(at_ms: u64, revision: u64, versions: u64, files: u64, hashes: BTreeMap<String, Digest>) -> Self {
         let program = concat!("devanture-edge ", env!("CARGO_PKG_VERSION")).to_owned();
         Self { format: FORMAT, at_ms, program, revision, versions, files, hashes, catalog_damaged: false }

@@ -18,7 +18,7 @@ use devanture_store::{blobs, catalog};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
-use super::location::{CATALOG, Description, KEYS, Location, TLS, bad, in_snapshot, not_read};
+use super::location::{BackupDescription, CATALOG, KEYS, Location, TLS, bad, in_snapshot, not_read};
 use super::progress::{FileProgress, Report, unreported};
 use super::references::Look;
 use super::store::BackupStore;
@@ -97,11 +97,11 @@ async fn restore_into(
         .map_err(|_holder| bad(format!("Another process has {} open.", data_dir.display()), "stop it first"))?;
     let records = data_dir.join(RESTORING);
     durable::remove_file(&records)?;
-    let part = Parts { backup: &*backup, name: &name, description: &description };
+    let part = BackupParts { backup: &*backup, name: &name, description: &description };
     part.fetch(CATALOG, &records).await?;
     let blobs = open_blobs(data_dir).await?;
     let catalog = open_catalog(&records).await?;
-    let mut fetcher = Fetcher::new(&*backup, &*blobs, report).await?;
+    let mut fetcher = BackupFetcher::new(&*backup, &*blobs, report).await?;
     references::go_through(&*catalog, &*blobs, None, &mut fetcher).await?;
     fetcher.all_manifests().await?;
     fetcher.finish().await?;
@@ -116,7 +116,7 @@ async fn restore_into(
 }
 
 /// Returns the named or the newest backup, with its description.
-pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, Description), Error> {
+pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, BackupDescription), Error> {
     let found = match name {
         None => newest(backup).await?,
         Some(name) if name.contains('/') => None,
@@ -131,7 +131,7 @@ pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result
 
 /// Returns the newest backup. An unreadable newest backup is not silently replaced by an older backup, which would lose
 /// later changes.
-async fn newest(backup: &dyn BackupStore) -> Result<Option<(String, Description)>, Error> {
+async fn newest(backup: &dyn BackupStore) -> Result<Option<(String, BackupDescription)>, Error> {
     let mut finished = store::finished(backup).await?;
     let Some(newest) = finished.pop() else { return Ok(None) };
     match newest.description {
@@ -149,13 +149,13 @@ async fn newest(backup: &dyn BackupStore) -> Result<Option<(String, Description)
 }
 
 /// Files of one backup.
-pub(super) struct Parts<'p> {
+pub(super) struct BackupParts<'p> {
     pub(super) backup: &'p dyn BackupStore,
     pub(super) name: &'p str,
-    pub(super) description: &'p Description,
+    pub(super) description: &'p BackupDescription,
 }
 
-impl Parts<'_> {
+impl BackupParts<'_> {
     /// Copies a file. A file that differs from the description gets no final name, and is deleted.
     async fn fetch(&self, file: &str, to: &Path) -> Result<(), Error> {
         let mut name = to.file_name().unwrap_or_default().to_owned();
@@ -204,8 +204,8 @@ const BATCH_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
 /// Damaged backup files listed by a report.
 const DAMAGED_SHOWN_MAX: usize = 10_000;
 
-/// Copies examined files missing from the store: manifests at once, blobs in [`Fetcher::finish`].
-pub(super) struct Fetcher<'f> {
+/// Copies examined files missing from the store: manifests at once, blobs in [`BackupFetcher::finish`].
+pub(super) struct BackupFetcher<'f> {
     from: &'f dyn BackupStore,
     to: &'f dyn Blobs,
     report: Report<'f>,
@@ -221,15 +221,15 @@ pub(super) struct Fetcher<'f> {
 }
 
 /// Job of one call.
-enum Job {
+enum FetchJob {
     Batch(Vec<Digest>),
     Large(Key),
 }
 
 /// Copied blobs with their lengths.
-type Copied = Vec<(Digest, u64)>;
+type FetchedBlobs = Vec<(Digest, u64)>;
 
-impl<'f> Fetcher<'f> {
+impl<'f> BackupFetcher<'f> {
     pub(super) async fn new(from: &'f dyn BackupStore, to: &'f dyn Blobs, report: Report<'f>) -> Result<Self, Error> {
         let present = from.sizes().await?;
         let (blobs, lacking, damaged_manifests) = Default::default();
@@ -273,24 +273,24 @@ impl<'f> Fetcher<'f> {
     }
 
     /// Plans the copies of missing blobs present in the backup.
-    fn jobs(&mut self, lacking: &[Digest]) -> Vec<Job> {
+    fn jobs(&mut self, lacking: &[Digest]) -> Vec<FetchJob> {
         let (mut jobs, mut batch, mut batch_bytes) = (Vec::new(), Vec::new(), 0_u64);
         for blob in lacking {
             let Some(size) = self.present.get(&Key::Blob(*blob)).copied() else { continue };
             self.progress.expect(size);
             if size > SMALL_BYTES_MAX {
-                jobs.push(Job::Large(Key::Blob(*blob)));
+                jobs.push(FetchJob::Large(Key::Blob(*blob)));
                 continue;
             }
             if batch.len() >= BATCH_BLOBS_MAX || batch_bytes.saturating_add(size) > BATCH_BYTES_MAX {
-                jobs.push(Job::Batch(std::mem::take(&mut batch)));
+                jobs.push(FetchJob::Batch(std::mem::take(&mut batch)));
                 batch_bytes = 0;
             }
             batch_bytes = batch_bytes.saturating_add(size);
             batch.push(*blob);
         }
         if !batch.is_empty() {
-            jobs.push(Job::Batch(batch));
+            jobs.push(FetchJob::Batch(batch));
         }
         jobs
     }
@@ -319,22 +319,22 @@ impl<'f> Fetcher<'f> {
     }
 
     /// Returns a check of the store after the copy.
-    pub(super) fn stored(&self) -> Stored<'_> {
-        Stored { to: self.to, lacking: &self.lacking }
+    pub(super) fn stored(&self) -> StoredFilesOf<'_> {
+        StoredFilesOf { to: self.to, lacking: &self.lacking }
     }
 }
 
-async fn run(job: Job, from: &dyn BackupStore, to: &dyn Blobs) -> Result<Copied, Error> {
+async fn run(job: FetchJob, from: &dyn BackupStore, to: &dyn Blobs) -> Result<FetchedBlobs, Error> {
     let batch = match job {
-        Job::Large(key) => {
+        FetchJob::Large(key) => {
             let (Key::Blob(blob), Some(bytes)) = (key, from.copy_to(key, to).await?) else { return Ok(Vec::new()) };
             return Ok(vec![(blob, bytes)]);
         }
-        Job::Batch(batch) => batch,
+        FetchJob::Batch(batch) => batch,
     };
     let keys: Vec<Key> = batch.iter().copied().map(Key::Blob).collect();
     let read = from.read_all(&keys, SMALL_BYTES_MAX).await?;
-    let (mut whole, mut copied): (BTreeMap<Digest, Bytes>, Copied) = Default::default();
+    let (mut whole, mut copied): (BTreeMap<Digest, Bytes>, FetchedBlobs) = Default::default();
     for (blob, bytes) in batch.into_iter().zip(read) {
         if let Some(bytes) = bytes {
             copied.push((blob, u64::try_from(bytes.len()).unwrap_or(u64::MAX)));
@@ -349,7 +349,7 @@ async fn run(job: Job, from: &dyn BackupStore, to: &dyn Blobs) -> Result<Copied,
 }
 
 #[async_trait]
-impl Look for Fetcher<'_> {
+impl Look for BackupFetcher<'_> {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
         match key {
             Key::Blob(blob) => {
@@ -363,13 +363,13 @@ impl Look for Fetcher<'_> {
 }
 
 /// Checks for files in a store after a copy, when damaged files are already set aside.
-pub(super) struct Stored<'s> {
+pub(super) struct StoredFilesOf<'s> {
     to: &'s dyn Blobs,
     lacking: &'s HashSet<Digest>,
 }
 
 #[async_trait]
-impl Look for Stored<'_> {
+impl Look for StoredFilesOf<'_> {
     async fn look(&mut self, key: Key) -> Result<bool, Error> {
         match key {
             Key::Blob(blob) => Ok(!self.lacking.contains(&blob)),
@@ -405,7 +405,7 @@ pub async fn repair(
     }
     let Some(backup) = backup.filter(|_| !report.damaged.is_empty()) else { return Ok(report) };
     blobs.make_folders().await?;
-    let mut fetcher = Fetcher::new(&*backup, blobs, &unreported).await?;
+    let mut fetcher = BackupFetcher::new(&*backup, blobs, &unreported).await?;
     references::go_through(catalog, blobs, options.app.as_ref(), &mut fetcher).await?;
     fetcher.finish().await?;
     let gone = references::go_through(catalog, blobs, options.app.as_ref(), &mut fetcher.stored()).await?;

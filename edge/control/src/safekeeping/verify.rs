@@ -12,8 +12,7 @@ use devanture_store::blobs::{Blobs, Key, VariantInfo};
 use devanture_store::catalog::Catalog;
 use devanture_store::{blobs, catalog};
 
-use super::references;
-use super::references::Look;
+use super::references::{self, Look};
 use crate::ledger::Error;
 
 /// Largest file read at once, in bytes.

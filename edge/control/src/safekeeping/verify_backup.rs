@@ -18,7 +18,7 @@ use super::location::{CATALOG, in_snapshot};
 use super::progress::{FileProgress, Report};
 use super::references::{self, Look, Manifests};
 use super::restore::open_catalog;
-use super::restore::{Parts, find};
+use super::restore::{BackupParts, find};
 use super::store::{self, BackupStore};
 use crate::ledger::Error;
 use devanture_base::durable;
@@ -87,7 +87,7 @@ pub async fn verify_backup(
 ) -> Result<BackupState, Error> {
     let backup = store::open_to_read(from, variables).await?;
     let (name, description) = find(&*backup, check.name.as_deref()).await?;
-    let part = Parts { backup: &*backup, name: &name, description: &description };
+    let part = BackupParts { backup: &*backup, name: &name, description: &description };
     let mut reader = Reader {
         backup: &*backup,
         rate: check.bytes_per_second_max.max(1),
@@ -134,7 +134,7 @@ struct Records {
 
 impl Records {
     /// `None` if damaged or missing in the backup.
-    async fn fetch(part: &Parts<'_>) -> Result<Option<Self>, Error> {
+    async fn fetch(part: &BackupParts<'_>) -> Result<Option<Self>, Error> {
         if !part.backup.files(part.name).await?.iter().any(|file| file == CATALOG) {
             return Ok(None);
         }
@@ -146,7 +146,7 @@ impl Records {
         opened
     }
 
-    async fn open(part: &Parts<'_>, folder: &Path) -> Result<Option<Self>, Error> {
+    async fn open(part: &BackupParts<'_>, folder: &Path) -> Result<Option<Self>, Error> {
         let copy = folder.join(CATALOG);
         part.backup.fetch(&in_snapshot(part.name, CATALOG), &copy).await?;
         if !part.description.is_of(CATALOG, &copy).await? {

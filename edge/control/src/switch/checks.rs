@@ -14,8 +14,7 @@ use devanture_serve::version::RuleFiles;
 use devanture_site::{fingerprint, rules};
 use devanture_store::blobs::Blobs;
 use devanture_store::catalog::Commit;
-use devanture_store::records;
-use devanture_store::records::{LivePointer, VersionRecord};
+use devanture_store::records::{self, LivePointer, VersionRecord};
 use parking_lot::Mutex;
 
 use super::intent::Intent;
@@ -228,30 +227,30 @@ impl Switcher {
 // Check of fingerprinted names: a switch must not change the content of a name, which browsers cache for a year.
 
 /// Versions with fingerprinted names in the cache.
-const VERSIONS_MAX: usize = 256;
+const NAMES_VERSIONS_MAX: usize = 256;
 /// Bytes of cached names.
-const BYTES_MAX: usize = 64 * 1_024 * 1_024;
+const NAMES_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// Fingerprinted names of a version, with their contents.
-type Names = Arc<Vec<(String, Digest)>>;
+type FingerprintedNames = Arc<Vec<(String, Digest)>>;
 
 /// Names of recently examined versions.
 #[derive(Default)]
-pub(crate) struct Fingerprints(Mutex<AtHand>);
+pub(crate) struct FingerprintCache(Mutex<CachedNames>);
 
 #[derive(Default)]
-struct AtHand {
-    names: HashMap<VersionId, Names>,
+struct CachedNames {
+    names: HashMap<VersionId, FingerprintedNames>,
     bytes: usize,
 }
 
-impl AtHand {
+impl CachedNames {
     /// Caches names that take `bytes`; evicts all others if short of space.
-    fn add(&mut self, version: VersionId, names: &Names, bytes: usize) {
-        if bytes > BYTES_MAX {
+    fn add(&mut self, version: VersionId, names: &FingerprintedNames, bytes: usize) {
+        if bytes > NAMES_BYTES_MAX {
             return;
         }
-        if self.names.len() >= VERSIONS_MAX || self.bytes.saturating_add(bytes) > BYTES_MAX {
+        if self.names.len() >= NAMES_VERSIONS_MAX || self.bytes.saturating_add(bytes) > NAMES_BYTES_MAX {
             *self = Self::default();
         }
         if self.names.insert(version, Arc::clone(names)).is_none() {
@@ -261,7 +260,7 @@ impl AtHand {
 }
 
 /// Occurrences of a name in earlier live versions.
-struct Seen {
+struct EarlierUse {
     /// Present content of the name.
     hash: Digest,
     /// Last version with the name and other content.
@@ -270,7 +269,7 @@ struct Seen {
     as_now: bool,
 }
 
-impl Fingerprints {
+impl FingerprintCache {
     /// Checks the fingerprinted names of a version about to become live.
     ///
     /// # Errors
@@ -286,9 +285,9 @@ impl Fingerprints {
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut known: HashMap<&str, Seen> = wanted
+        let mut known: HashMap<&str, EarlierUse> = wanted
             .iter()
-            .map(|(path, hash)| (path.as_str(), Seen { hash: *hash, last: None, as_now: false }))
+            .map(|(path, hash)| (path.as_str(), EarlierUse { hash: *hash, last: None, as_now: false }))
             .collect();
         for id in ledger.live_within_a_year(app, environment).await? {
             // A version with a lost manifest cannot be checked, nor served again.
@@ -328,7 +327,7 @@ impl Fingerprints {
         (blobs, ledger): (&dyn Blobs, &Ledger),
         app: &AppName,
         version: VersionId,
-    ) -> Result<Names, Error> {
+    ) -> Result<FingerprintedNames, Error> {
         let at_hand = {
             let at_hand = self.0.lock();
             at_hand.names.get(&version).cloned()
@@ -338,7 +337,8 @@ impl Fingerprints {
         }
         let manifest = ledger.manifest(blobs, app, version).await?;
         let fingerprinted = manifest.files.iter().filter(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
-        let found: Names = Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
+        let found: FingerprintedNames =
+            Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
         let bytes = found.iter().map(|(path, _)| path.capacity().saturating_add(size_of::<(String, Digest)>()));
         let bytes = bytes.fold(0, usize::saturating_add);
         self.0.lock().add(version, &found, bytes);

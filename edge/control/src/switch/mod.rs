@@ -23,7 +23,7 @@ mod watch;
 pub(crate) use canary::Windows;
 pub(crate) use canary::check_no_canary;
 pub use checks::check_if_live;
-pub(crate) use checks::{Fingerprints, Tolerance, check_reason, check_typed};
+pub(crate) use checks::{FingerprintCache, Tolerance, check_reason, check_typed};
 pub use deploys::EventSink;
 pub(crate) use deploys::{Deploys, Origin, StepReporter, Steps, Watched, begun_of, started_ms};
 #[cfg(test)]

@@ -17,8 +17,7 @@ use super::intent::Intent;
 use super::rise::{BadAnswers, requests, summary};
 use super::switcher::Switcher;
 use super::watch::{Ended, WatchedFor, Watching};
-use crate::cluster;
-use crate::cluster::{Nodes, PrepareRequest, Prepared, Progress};
+use crate::cluster::{self, Nodes, PrepareRequest, Prepared, Progress};
 use crate::ledger::Error;
 
 /// Most environments in a node's status.
@@ -143,7 +142,7 @@ const STEP: &str = "first";
 const TRIES_MAX: usize = 3;
 
 /// Outcome of the watch on the first node.
-enum First {
+enum FirstNodeOutcome {
     Passed(ServedFirst),
     /// No previous version is loaded here.
     NotLoaded,
@@ -180,10 +179,10 @@ impl Switcher {
             let reporter = steps.reporter(STEP);
             let first = async { self.watch_first(intent, version, &pointer, watching, &reporter).await };
             match steps.run(STEP, first.boxed()).await? {
-                First::Passed(first) => return Ok(Some(first)),
-                First::NotLoaded => return Ok(None),
+                FirstNodeOutcome::Passed(first) => return Ok(Some(first)),
+                FirstNodeOutcome::NotLoaded => return Ok(None),
                 // The old version was served again, so the observations are void.
-                First::Elsewhere => {}
+                FirstNodeOutcome::Elsewhere => {}
             }
         }
         let detail =
@@ -198,14 +197,14 @@ impl Switcher {
         pointer: &LivePointer,
         watching: &Watching,
         reporter: &StepReporter,
-    ) -> Result<(First, String), Error> {
+    ) -> Result<(FirstNodeOutcome, String), Error> {
         // Signers set during the preparation or the watch end the rollout.
         self.check_signed(intent).await?;
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &pointer.version);
         let Some(first) = self.go_first(intent, version).await? else {
-            return Ok((First::NotLoaded, "what is live is not loaded here".to_owned()));
+            return Ok((FirstNodeOutcome::NotLoaded, "what is live is not loaded here".to_owned()));
         };
         self.loader.tallies().switched(app, environment, intent.version);
         let mut bad = BadAnswers::after(self.served_before(intent, pointer.version).await);
@@ -213,13 +212,16 @@ impl Switcher {
         let ended = self.look((intent, WatchedFor::First(&first)), watching, before, reporter, &mut bad).await;
         let problem = match ended {
             Ok(Ended::Well(after)) if after.requests < self.watcher.settings().requests_min => {
-                return Ok((First::Passed(first), format!("{}: {}: too few to tell", self.node, requests(after))));
+                return Ok((
+                    FirstNodeOutcome::Passed(first),
+                    format!("{}: {}: too few to tell", self.node, requests(after)),
+                ));
             }
             Ok(Ended::Well(after)) => {
-                return Ok((First::Passed(first), format!("{}: {}", self.node, summary(before, after))));
+                return Ok((FirstNodeOutcome::Passed(first), format!("{}: {}", self.node, summary(before, after))));
             }
             Ok(Ended::Elsewhere) => {
-                return Ok((First::Elsewhere, "something else went live, or other settings".to_owned()));
+                return Ok((FirstNodeOutcome::Elsewhere, "something else went live, or other settings".to_owned()));
             }
             Ok(Ended::Stopping) => {
                 let detail = format!("{} stops; {} is live as it was.", self.node, pointer.version.short());

@@ -128,7 +128,7 @@ const CHECKS_AT_ONCE: usize = 4;
 const FAILURES_TOLD: usize = 5;
 
 /// Outcome of a check.
-struct Checked {
+struct SmokeResult {
     path: String,
     outcome: Result<u16, String>,
     ms: u64,
@@ -194,7 +194,7 @@ impl Switcher {
         let mut checked = stream::iter(checks).buffered(CHECKS_AT_ONCE);
         let mut failures = Vec::new();
         let mut count = 0;
-        while let Some(Checked { path, outcome, ms }) = checked.next().await {
+        while let Some(SmokeResult { path, outcome, ms }) = checked.next().await {
             count += 1;
             let word = if outcome.is_ok() { "passed" } else { "failed" };
             let place = (intent.app.as_str(), intent.environment.as_str());
@@ -216,7 +216,7 @@ impl Switcher {
         Err(failed(&failures, count, &preview).into())
     }
 
-    async fn ask_one(&self, question: SmokeQuestion) -> Checked {
+    async fn ask_one(&self, question: SmokeQuestion) -> SmokeResult {
         let check = question.check.clone();
         let began = Instant::now();
         let ms_max = check.timeout_ms().min(self.ledger.limits().smoke_ms_max);
@@ -234,7 +234,7 @@ impl Switcher {
             Err(_elapsed) => Err(format!("no whole answer within {ms_max} ms")),
         };
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Checked { path: printable(&check.path, SHOWN_CHARACTERS), outcome, ms }
+        SmokeResult { path: printable(&check.path, SHOWN_CHARACTERS), outcome, ms }
     }
 }
 

@@ -10,8 +10,7 @@ use devanture_config::api::{
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
-use devanture_store::records;
-use devanture_store::records::{CanaryRecord, VersionRecord, settings};
+use devanture_store::records::{self, CanaryRecord, VersionRecord, settings};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 

@@ -11,7 +11,7 @@ use devanture_store::blobs::{Blobs, CacheUse};
 use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
-use super::checks::Fingerprints;
+use super::checks::FingerprintCache;
 use super::smoke::Smoke;
 use crate::cluster::Nodes;
 use crate::encode::Background;
@@ -24,7 +24,7 @@ pub struct Switcher {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) environments: Arc<Environments>,
     pub(crate) loader: Loader,
-    pub(crate) fingerprints: Fingerprints,
+    pub(crate) fingerprints: FingerprintCache,
     /// Policy on upstream addresses.
     pub(crate) upstreams: Policy,
     pub(crate) smoke: Arc<dyn Smoke>,

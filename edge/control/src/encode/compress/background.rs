@@ -39,7 +39,7 @@ const FILES_OF_GROUP: usize = 256;
 pub struct Background(Option<Arc<Started>>);
 
 struct Started {
-    entry: Entry,
+    entry: QueueEntry,
     best: Arc<AtomicBool>,
     stop: CancellationToken,
 }
@@ -379,13 +379,13 @@ pub(super) struct WentLive {
 }
 
 /// Sending end; the receiving end ends with the sending end.
-pub(super) struct Entry(Arc<Queue>);
+pub(super) struct QueueEntry(Arc<PassQueue>);
 
 /// Receiving end.
-pub(super) struct Exit(Arc<Queue>);
+pub(super) struct QueueExit(Arc<PassQueue>);
 
-struct Queue {
-    waiting: Mutex<Waiting>,
+struct PassQueue {
+    waiting: Mutex<WaitingVersions>,
     count: AtomicUsize,
     /// Limits the queued versions, with room for other apps.
     shares: Arc<Shares>,
@@ -394,24 +394,24 @@ struct Queue {
 }
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingVersions {
     lanes: Lanes<(WentLive, Share)>,
     ended: bool,
 }
 
 /// Returns a queue of at most `count_max` versions.
-pub(super) fn queue(count_max: u64) -> (Entry, Exit) {
-    let queue = Arc::new(Queue {
+pub(super) fn queue(count_max: u64) -> (QueueEntry, QueueExit) {
+    let queue = Arc::new(PassQueue {
         waiting: Mutex::default(),
         count: AtomicUsize::new(0),
         shares: Shares::new(count_max),
         came: Notify::new(),
         left: Notify::new(),
     });
-    (Entry(Arc::clone(&queue)), Exit(queue))
+    (QueueEntry(Arc::clone(&queue)), QueueExit(queue))
 }
 
-impl Entry {
+impl QueueEntry {
     /// Returns the number of queued versions.
     pub(super) fn len(&self) -> usize {
         self.0.count.load(Ordering::Relaxed)
@@ -441,14 +441,14 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for QueueEntry {
     fn drop(&mut self) {
         self.0.waiting.lock().ended = true;
         self.0.came.notify_one();
     }
 }
 
-impl Exit {
+impl QueueExit {
     /// Returns the next version; `None` after the end.
     pub(super) async fn next(&mut self) -> Option<WentLive> {
         loop {

@@ -1,8 +1,7 @@
 //! Single encodings of bytes, their verification, and decoders. Pure and slow: never called on serving threads.
 
 use std::cell::RefCell;
-use std::io;
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 use std::num::NonZeroU32;
 
 use brotli::enc::StandardAlloc;

@@ -30,9 +30,8 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, Sha256, VersionId};
 use devanture_serve::version::{RuleFiles, put_hashed_pages};
 use devanture_site::fingerprint;
 use devanture_store::blobs::{Form, Key};
-use devanture_store::records;
 use devanture_store::records::integrity_pages::IntegrityPages;
-use devanture_store::records::{DictionariesRecord, VersionRecord, history, pointer};
+use devanture_store::records::{self, DictionariesRecord, VersionRecord, history, pointer};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 

@@ -19,14 +19,12 @@ use devanture_serve::version::{RuleFiles, RuleReader};
 use devanture_site::answers::{Bounds, ManifestSite, ModuleFinder, Modules, SameForAll, Steps, TooMany};
 use devanture_site::integrity::{ModuleHashes, PageAssets, ScriptAddress, script_addresses};
 use devanture_store::blobs::Key;
-use devanture_store::records;
 use devanture_store::records::integrity_pages::IntegrityPages;
-use devanture_store::records::{DecodedFile, LivePointer, VersionRecord};
+use devanture_store::records::{self, DecodedFile, LivePointer, VersionRecord};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::encode;
-use crate::encode::{Given, Work, is_html, sha256};
+use crate::encode::{self, Given, Work, is_html, sha256};
 use crate::ledger::{Error, Lease, Ledger};
 use crate::switch::StepReporter;
 
@@ -41,7 +39,7 @@ const GROUPS_MAX: usize = 16;
 
 /// Outcome for the report of the push.
 #[derive(Default)]
-struct Outcome {
+struct PageCounts {
     made: usize,
     /// Pages beyond a limit.
     left_out: usize,
@@ -57,7 +55,7 @@ struct Outcome {
     differing: usize,
 }
 
-impl Outcome {
+impl PageCounts {
     fn text(&self) -> String {
         let mut text = format!("hashes in {}", counted(self.made, "page"));
         for (count, why) in [
@@ -94,7 +92,7 @@ fn tables(manifest: &Manifest) -> Vec<String> {
 
 /// Result of adding pages with hashes to a bundle.
 #[derive(Default)]
-pub(super) struct Added {
+pub(super) struct AddedPages {
     /// Report line of the push.
     pub(super) report: Option<String>,
     /// Protects pages of an earlier push, whose record may be deleted before the new record is written.
@@ -110,10 +108,10 @@ pub(super) async fn add(
     given: &mut Given,
     (ledger, app, version): (&Ledger, &AppName, &VersionId),
     rule_reader: &RuleReader,
-) -> Result<Added, Error> {
+) -> Result<AddedPages, Error> {
     let tables = tables(work.manifest);
     if tables.is_empty() {
-        return Ok(Added::default());
+        return Ok(AddedPages::default());
     }
     let key = records::version_key(app, version);
     if let Some(record) = ledger.catalog.get(&key).await? {
@@ -124,7 +122,7 @@ pub(super) async fn add(
             given.integrity = record.integrity;
             let pages = given.integrity.iter().map(|group| group.pages.len()).sum::<usize>();
             let report = Some(format!("hashes in {}, as they are stored", counted(pages, "page")));
-            return Ok(Added { report, lease: Some(lease) });
+            return Ok(AddedPages { report, lease: Some(lease) });
         }
     }
     let limits = &ledger.limits();
@@ -133,12 +131,12 @@ pub(super) async fn add(
         let entry = FileEntry { hash: file.hash, size: file.size, media_type: None };
         manifest.files.entry(path.clone()).or_insert(entry);
     }
-    let Pages { list, left_out, unfit } = Pages::read(work, &manifest, limits).await?;
+    let ExaminedPages { list, left_out, unfit } = ExaminedPages::read(work, &manifest, limits).await?;
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
-    let site = Arc::new(Site { manifest, rules_max, bounds: Site::bounds(limits), pages: list });
+    let site = Arc::new(PagesOfVersion { manifest, rules_max, bounds: PagesOfVersion::bounds(limits), pages: list });
     let steps = StepsOfPush(Arc::new(Steps::new(limits.integrity_steps_max)));
-    let mut making = Making::of(work, reporter);
-    making.outcome = Outcome { left_out, unfit, ..Outcome::default() };
+    let mut making = PageMaker::of(work, reporter);
+    making.outcome = PageCounts { left_out, unfit, ..PageCounts::default() };
     // Sequential, so that only the loads of one environment are in memory.
     for table in tables {
         match site.loads(work, rule_reader, &table, &steps).await? {
@@ -146,32 +144,32 @@ pub(super) async fn add(
             None => making.outcome.tables = making.outcome.tables.saturating_add(1),
         }
     }
-    let Making { groups, made, mut outcome, .. } = making;
+    let PageMaker { groups, made, mut outcome, .. } = making;
     given.integrity = groups.into_iter().map(|(_, group)| group).collect();
     outcome.made = made.len();
     let had = live_pages(ledger, app).await?;
     compress(work, made, &had).await?;
-    Ok(Added { report: Some(outcome.text()), lease: None })
+    Ok(AddedPages { report: Some(outcome.text()), lease: None })
 }
 
 /// Pages made so far.
-struct Making<'w> {
+struct PageMaker<'w> {
     work: &'w Work<'w>,
     reporter: &'w StepReporter,
-    outcome: Outcome,
+    outcome: PageCounts,
     hashes: HashMap<Digest, Sha256>,
     /// Made pages by key of their loads.
-    known: HashMap<Digest, Hashed>,
+    known: HashMap<Digest, HashedPage>,
     made: BTreeMap<BundlePath, FileEntry>,
     groups: Vec<(Digest, IntegrityPages)>,
 }
 
-impl<'w> Making<'w> {
+impl<'w> PageMaker<'w> {
     fn of(work: &'w Work<'w>, reporter: &'w StepReporter) -> Self {
         Self {
             work,
             reporter,
-            outcome: Outcome::default(),
+            outcome: PageCounts::default(),
             hashes: HashMap::new(),
             known: HashMap::new(),
             made: BTreeMap::new(),
@@ -180,7 +178,7 @@ impl<'w> Making<'w> {
     }
 
     /// Makes the pages of the environments of a table.
-    async fn add(&mut self, table: String, pages: &[Page], loads: Loads) -> Result<(), Error> {
+    async fn add(&mut self, table: String, pages: &[ExaminedPage], loads: EnvironmentLoads) -> Result<(), Error> {
         let key = loads.key();
         if let Some((_, group)) = self.groups.iter_mut().find(|(known, _)| *known == key) {
             group.tables.insert(table);
@@ -195,10 +193,10 @@ impl<'w> Making<'w> {
         let (made, tables) = (IntegrityPages::MADE, BTreeSet::from([table]));
         let mut group = IntegrityPages { made, tables, ..IntegrityPages::default() };
         for (page, loads) in pages.iter().zip(&loads.pages) {
-            let hashed = loads.as_ref().map(|loads| self.known.get(&loads.key).copied().unwrap_or(Hashed::Unfit));
+            let hashed = loads.as_ref().map(|loads| self.known.get(&loads.key).copied().unwrap_or(HashedPage::Unfit));
             let (file, map) = match hashed {
-                Ok(Hashed::As(file, map)) => (file, map),
-                Ok(Hashed::Unfit) => {
+                Ok(HashedPage::As(file, map)) => (file, map),
+                Ok(HashedPage::Unfit) => {
                     self.outcome.unfit = self.outcome.unfit.saturating_add(1);
                     continue;
                 }
@@ -223,7 +221,7 @@ impl<'w> Making<'w> {
     }
 
     /// Computes the SHA-256 of each loaded file, except files too long to be read at once.
-    async fn hash(&mut self, loads: &Loads) -> Result<(), Error> {
+    async fn hash(&mut self, loads: &EnvironmentLoads) -> Result<(), Error> {
         let work = self.work;
         for (blob, size) in loads.hashed_files() {
             if size > work.file_bytes_max || self.hashes.contains_key(&blob) {
@@ -237,7 +235,7 @@ impl<'w> Making<'w> {
     }
 
     /// Makes the pages not yet made.
-    async fn make(&mut self, pages: &[Page], loads: &Loads) -> Result<(), Error> {
+    async fn make(&mut self, pages: &[ExaminedPage], loads: &EnvironmentLoads) -> Result<(), Error> {
         let (work, hashes) = (self.work, &self.hashes);
         let mut seen: HashSet<Digest> = HashSet::new();
         let all = pages.iter().zip(&loads.pages).filter_map(|(page, loads)| Some((page, loads.as_ref().ok()?)));
@@ -271,7 +269,7 @@ fn module_hashes(modules: &Modules, hashes: &HashMap<Digest, Sha256>) -> ModuleH
 
 /// Outcome of a page.
 #[derive(Clone, Copy)]
-enum Hashed {
+enum HashedPage {
     /// Served as the given file, with the hash of its import map.
     As(DecodedFile, Option<Sha256>),
     /// Hashes cannot be inserted.
@@ -281,15 +279,15 @@ enum Hashed {
 /// Stores a page with its hashes, and records its source.
 async fn hashed(
     work: &Work<'_>,
-    page: &Page,
+    page: &ExaminedPage,
     loads: &PageLoads,
     known: &HashMap<Digest, Sha256>,
-) -> Result<(Digest, Hashed), Error> {
+) -> Result<(Digest, HashedPage), Error> {
     let hashes: Vec<Option<Sha256>> = loads.files.iter().map(|file| known.get(&(*file)?.0).copied()).collect();
     let modules = module_hashes(&loads.modules, known);
     let own = DecodedFile { hash: page.entry.hash, size: page.entry.size };
     if hashes.iter().all(Option::is_none) && modules.is_empty() {
-        return Ok((loads.key, Hashed::As(own, None)));
+        return Ok((loads.key, HashedPage::As(own, None)));
     }
     let bytes = work.blobs.get(Key::Blob(own.hash)).await?;
     let assets = Arc::clone(&page.assets);
@@ -299,13 +297,13 @@ async fn hashed(
         Some((Bytes::from(page.html), map))
     };
     let Some((made, map)) = work.pool.run(own.size, make).await.flatten() else {
-        return Ok((loads.key, Hashed::Unfit));
+        return Ok((loads.key, HashedPage::Unfit));
     };
     let file = DecodedFile { hash: Digest::of(&made), size: u64::try_from(made.len()).unwrap_or(u64::MAX) };
     if file != own {
         work.blobs.put(Key::Blob(file.hash), made).await?;
     }
-    Ok((loads.key, Hashed::As(file, map)))
+    Ok((loads.key, HashedPage::As(file, map)))
 }
 
 /// Makes quick variants of new pages, except those in `had`.
@@ -322,7 +320,7 @@ async fn compress(work: &Work<'_>, made: BTreeMap<BundlePath, FileEntry>, had: &
 // Files loaded by pages in an environment, found on a separate thread within the step budget of the push.
 
 /// Step budget of a push; a thread stops with its push.
-struct StepsOfPush(pub(super) Arc<Steps>);
+struct StepsOfPush(Arc<Steps>);
 
 impl Drop for StepsOfPush {
     fn drop(&mut self) {
@@ -331,15 +329,15 @@ impl Drop for StepsOfPush {
 }
 
 /// Data shared by all environments of a version.
-struct Site {
+struct PagesOfVersion {
     manifest: Manifest,
     rules_max: usize,
     bounds: Bounds,
-    pages: Vec<Page>,
+    pages: Vec<ExaminedPage>,
 }
 
 /// Loads of all pages in an environment.
-struct Loads {
+struct EnvironmentLoads {
     /// Loads of each page, or the reason for leaving the page unchanged.
     pages: Vec<Result<PageLoads, SkipReason>>,
 }
@@ -369,7 +367,7 @@ struct PageLoads {
     key: Digest,
 }
 
-impl Site {
+impl PagesOfVersion {
     /// Returns the bounds on modules of a page.
     fn bounds(limits: &Limits) -> Bounds {
         let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
@@ -383,16 +381,16 @@ impl Site {
         rule_reader: &RuleReader,
         table: &str,
         steps: &StepsOfPush,
-    ) -> Result<Option<Loads>, Error> {
+    ) -> Result<Option<EnvironmentLoads>, Error> {
         // Read again for each table, so that making pages holds neither rules nor a permit.
         let rule_files = RuleFiles::read(work.blobs, work.manifest, rule_reader).await.map_err(|error| {
             Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded")
         })?;
-        let (ask, mut wanted) = mpsc::channel::<Wanted>(1);
+        let (ask, mut wanted) = mpsc::channel::<ScriptRequest>(1);
         let (site, table, steps) = (Arc::clone(self), table.to_owned(), Arc::clone(&steps.0));
         // Runs on a blocking thread: thousands of rules may be compiled.
         let find = tokio::task::spawn_blocking(move || site.find(&rule_files, &table, &steps, &ask).ok());
-        while let Some(Wanted { blob, size, answer }) = wanted.recv().await {
+        while let Some(ScriptRequest { blob, size, answer }) = wanted.recv().await {
             // The finder waits for each reply, unless stopped.
             answer.send(script(work, blob, size).await?).ok();
         }
@@ -407,8 +405,8 @@ impl Site {
         rule_files: &RuleFiles,
         table: &str,
         steps: &Steps,
-        ask: &mpsc::Sender<Wanted>,
-    ) -> Result<Loads, TooMany> {
+        ask: &mpsc::Sender<ScriptRequest>,
+    ) -> Result<EnvironmentLoads, TooMany> {
         if !steps.are_left() {
             return Err(TooMany);
         }
@@ -420,14 +418,15 @@ impl Site {
         let same = SameForAll::new(&site, steps)?;
         let mut read = |path: &BundlePath| {
             let (answer, addresses) = oneshot::channel();
-            let wanted = manifest.files.get(path).map(|entry| Wanted { blob: entry.hash, size: entry.size, answer });
+            let wanted =
+                manifest.files.get(path).map(|entry| ScriptRequest { blob: entry.hash, size: entry.size, answer });
             let is_asked = wanted.is_some_and(|wanted| ask.blocking_send(wanted).is_ok());
             // A failure of the store also fails the push.
             is_asked.then(|| addresses.blocking_recv().ok()).flatten().unwrap_or_default()
         };
         let mut finder = ModuleFinder::new(&same, self.bounds);
-        let mut keys = Keys::default();
-        let mut of_page = |page: &Page| {
+        let mut keys = LoadKeys::default();
+        let mut of_page = |page: &ExaminedPage| {
             let assets = &page.assets;
             let mut files = Vec::with_capacity(assets.tags().len());
             for asset in assets.tags() {
@@ -444,18 +443,18 @@ impl Site {
             let key = keys.of_page(page.entry.hash, &files, &modules);
             Ok(PageLoads { files, modules, key })
         };
-        Ok(Loads { pages: self.pages.iter().map(&mut of_page).collect() })
+        Ok(EnvironmentLoads { pages: self.pages.iter().map(&mut of_page).collect() })
     }
 }
 
 /// Computes keys of loads, so that equal pages are made once.
 #[derive(Default)]
-struct Keys {
+struct LoadKeys {
     /// Keys of module lists, shared by pages; each list is kept alive, so that its memory address stays unique.
     lists: HashMap<*const (), (Modules, Digest)>,
 }
 
-impl Keys {
+impl LoadKeys {
     fn of_page(&mut self, blob: Digest, files: &[Option<(Digest, u64)>], modules: &Modules) -> Digest {
         let known = self.lists.entry(Arc::as_ptr(modules).cast());
         let (_, of_modules) = known.or_insert_with(|| (Arc::clone(modules), of_modules(modules)));
@@ -476,7 +475,7 @@ fn of_modules(modules: &Modules) -> Digest {
     Digest::of(&bytes)
 }
 
-impl Loads {
+impl EnvironmentLoads {
     /// Returns a key that differs for environments with different pages.
     fn key(&self) -> Digest {
         let keys = self.pages.iter().map(|page| page.as_ref().map_or([0; 32], |page| *page.key.as_bytes()));
@@ -499,7 +498,7 @@ impl Loads {
 }
 
 /// Script whose imports the finder thread waits for.
-struct Wanted {
+struct ScriptRequest {
     blob: Digest,
     size: u64,
     answer: oneshot::Sender<Vec<ScriptAddress>>,
@@ -517,7 +516,7 @@ async fn script(work: &Work<'_>, blob: Digest, size: u64) -> Result<Vec<ScriptAd
 // Pages of a bundle that get hashes, and their loads: read once, within a bound on memory.
 
 /// Examined page.
-struct Page {
+struct ExaminedPage {
     path: BundlePath,
     entry: FileEntry,
     /// Loads, shared by pages with equal bytes.
@@ -526,8 +525,8 @@ struct Page {
 
 /// Pages, and the number of pages served unchanged.
 #[derive(Default)]
-struct Pages {
-    list: Vec<Page>,
+struct ExaminedPages {
+    list: Vec<ExaminedPage>,
     /// Pages beyond a limit.
     left_out: usize,
     /// Pages whose hashes would have no effect.
@@ -536,19 +535,19 @@ struct Pages {
 
 /// Result of reading a page.
 #[derive(Clone)]
-enum Read {
+enum PageRead {
     Fit(Arc<PageAssets>),
     LeftOut,
     Unfit,
 }
 
-impl Pages {
+impl ExaminedPages {
     /// Reads the pages of a manifest.
     async fn read(work: &Work<'_>, manifest: &Manifest, limits: &Limits) -> Result<Self, Error> {
         let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let (pages_max, memory_max) = (most(limits.integrity_pages_max), most(limits.integrity_memory_bytes_max));
         let mut pages = Self::default();
-        let mut known: HashMap<Digest, Read> = HashMap::new();
+        let mut known: HashMap<Digest, PageRead> = HashMap::new();
         let mut memory_bytes = 0_usize;
         let all = manifest.files.iter().filter(|(path, entry)| !path.is_private() && is_html(path, entry));
         for (path, entry) in all {
@@ -560,10 +559,10 @@ impl Pages {
                 Some(known) => known.clone(),
                 None => {
                     let mut read = read(work, entry).await?;
-                    if let Read::Fit(assets) = &read {
+                    if let PageRead::Fit(assets) = &read {
                         let bytes = memory_bytes.saturating_add(assets.memory_bytes());
                         if bytes > memory_max {
-                            read = Read::LeftOut;
+                            read = PageRead::LeftOut;
                         } else {
                             memory_bytes = bytes;
                         }
@@ -573,22 +572,24 @@ impl Pages {
                 }
             };
             match read {
-                Read::Fit(assets) => pages.list.push(Page { path: path.clone(), entry: entry.clone(), assets }),
-                Read::LeftOut => pages.left_out = pages.left_out.saturating_add(1),
-                Read::Unfit => pages.unfit = pages.unfit.saturating_add(1),
+                PageRead::Fit(assets) => {
+                    pages.list.push(ExaminedPage { path: path.clone(), entry: entry.clone(), assets });
+                }
+                PageRead::LeftOut => pages.left_out = pages.left_out.saturating_add(1),
+                PageRead::Unfit => pages.unfit = pages.unfit.saturating_add(1),
             }
         }
         Ok(pages)
     }
 }
 
-async fn read(work: &Work<'_>, entry: &FileEntry) -> Result<Read, Error> {
+async fn read(work: &Work<'_>, entry: &FileEntry) -> Result<PageRead, Error> {
     let bytes = work.blobs.get(Key::Blob(entry.hash)).await?;
     let assets = work.pool.run(entry.size, move || PageAssets::read(&bytes)).await.flatten();
     Ok(match assets {
-        Some(assets) if assets.unfit().is_some() => Read::Unfit,
-        Some(assets) => Read::Fit(Arc::new(assets)),
-        None => Read::LeftOut,
+        Some(assets) if assets.unfit().is_some() => PageRead::Unfit,
+        Some(assets) => PageRead::Fit(Arc::new(assets)),
+        None => PageRead::LeftOut,
     })
 }
 

@@ -205,8 +205,8 @@ async fn pages_differ_between_so_many_environments_at_most_and_a_push_says_how_m
 
 #[test]
 fn a_report_names_what_there_is_of_and_nothing_else() {
-    assert_eq!(Outcome { made: 1, ..Outcome::default() }.text(), "hashes in 1 page");
-    let all = Outcome { made: 7, left_out: 1, unfit: 2, too_many: 3, refusing: 4, tables: 5, differing: 6 }.text();
+    assert_eq!(PageCounts { made: 1, ..PageCounts::default() }.text(), "hashes in 1 page");
+    let all = PageCounts { made: 7, left_out: 1, unfit: 2, too_many: 3, refusing: 4, tables: 5, differing: 6 }.text();
     let parts: Vec<&str> = all.split("; ").collect();
     let expected = [
         "hashes in 7 pages",
@@ -229,16 +229,16 @@ async fn progress(count: usize) -> Vec<String> {
     let assets = Arc::new(PageAssets::read(b"<p>").unwrap());
     let page = |number: usize| {
         let path = format!("{number}.html").parse().unwrap();
-        Page { path, entry: entry("<p>"), assets: Arc::clone(&assets) }
+        ExaminedPage { path, entry: entry("<p>"), assets: Arc::clone(&assets) }
     };
     let loads = |number: usize| {
         let key = Digest::of(&number.to_le_bytes());
         Ok(PageLoads { files: Vec::new(), modules: Modules::default(), key })
     };
-    let pages: Vec<Page> = (0..count).map(page).collect();
-    let loads = Loads { pages: (0..count).map(loads).collect() };
+    let pages: Vec<ExaminedPage> = (0..count).map(page).collect();
+    let loads = EnvironmentLoads { pages: (0..count).map(loads).collect() };
     let work = bundle.work();
-    Making::of(&work, &reporter).make(&pages, &loads).await.unwrap();
+    PageMaker::of(&work, &reporter).make(&pages, &loads).await.unwrap();
     let mut lines = Vec::new();
     while let Ok(event) = events.try_recv() {
         let DeployEvent::Step(step) = event else { panic!("no step") };

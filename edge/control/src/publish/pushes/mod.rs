@@ -47,7 +47,7 @@ pub(crate) struct Push {
     pub(crate) named: OnceLock<HashMap<Digest, u64>>,
     pub(crate) received: Mutex<Received>,
     /// Memory of the manifest and of its blob lists.
-    pub(crate) memory: Hold,
+    pub(crate) memory: ManifestHold,
     /// Protects the version's files during the push.
     pub(crate) _lease: Lease,
 }
@@ -112,12 +112,12 @@ pub(crate) struct Received {
     pub(crate) is_refused: bool,
 }
 
-struct Entry {
+struct PushEntry {
     push: Arc<Push>,
     touched: Instant,
 }
 
-impl Entry {
+impl PushEntry {
     /// Eviction order: idle pushes first, then by fewest bytes sent, then by longest inactivity.
     fn order(&self) -> (bool, u64, Instant) {
         (self.touched.elapsed() < REST, self.push.received.lock().bytes, self.touched)
@@ -126,7 +126,7 @@ impl Entry {
 
 /// All running pushes.
 pub(crate) struct Pushes {
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<HashMap<String, PushEntry>>,
     count_max: usize,
     idle_max: Duration,
 }
@@ -150,13 +150,13 @@ impl Pushes {
                 .into());
         }
         let push = Arc::new(push);
-        entries.insert(push.id.clone(), Entry { push: Arc::clone(&push), touched: Instant::now() });
+        entries.insert(push.id.clone(), PushEntry { push: Arc::clone(&push), touched: Instant::now() });
         Ok(push)
     }
 
     /// Forgets the longest idle push of the app with the most manifest memory, if that app holds more than the app of
     /// `memory`; among environments of one app likewise (law 11). Returns true if a push was forgotten.
-    pub(crate) fn give_way(&self, memory: &Hold) -> bool {
+    pub(crate) fn give_way(&self, memory: &ManifestHold) -> bool {
         let mut entries = self.entries.lock();
         let apps = held(entries.values().map(|entry| (&entry.push.app, &entry.push.memory)));
         let greediest = most(apps, |app, bytes| *app != *memory.app() && bytes > memory.of_app());
@@ -238,7 +238,7 @@ impl Pushes {
     /// Puts back a push that lacks a blob.
     pub(crate) fn put_back(&self, push: Arc<Push>) {
         let mut entries = self.entries.lock();
-        entries.insert(push.id.clone(), Entry { push, touched: Instant::now() });
+        entries.insert(push.id.clone(), PushEntry { push, touched: Instant::now() });
     }
 }
 
@@ -252,7 +252,7 @@ pub(super) fn unknown() -> Error {
 /// Forgets a push of the app with the most running pushes, if [`AHEAD`] of the app of `push`; else a push of the same
 /// app, if one of its environments is as far ahead of the environment of `push`. The victim belongs to the environment
 /// with the most pushes. Thus no app blocks another (law 11), and no environment blocks another of its app.
-fn make_room(entries: &mut HashMap<String, Entry>, push: &Push) -> bool {
+fn make_room(entries: &mut HashMap<String, PushEntry>, push: &Push) -> bool {
     let apps = counts(entries.values().map(|entry| &entry.push.app));
     let greediest = apps.iter().max_by_key(|(_, count)| **count);
     let own = apps.get(&push.app).copied().unwrap_or_default();
@@ -271,7 +271,7 @@ fn make_room(entries: &mut HashMap<String, Entry>, push: &Push) -> bool {
 }
 
 /// Sums the bytes of memory held by pushes, by key.
-fn held<'k, K: Eq + Hash>(holds: impl Iterator<Item = (&'k K, &'k Hold)>) -> HashMap<&'k K, u64> {
+fn held<'k, K: Eq + Hash>(holds: impl Iterator<Item = (&'k K, &'k ManifestHold)>) -> HashMap<&'k K, u64> {
     let mut held = HashMap::new();
     for (key, hold) in holds {
         let bytes: &mut u64 = held.entry(key).or_default();
@@ -286,7 +286,7 @@ fn most<K>(held: HashMap<&K, u64>, counts: impl Fn(&K, u64) -> bool) -> Option<&
 }
 
 /// Returns the longest idle push accepted by `is_of`.
-fn oldest(entries: &HashMap<String, Entry>, is_of: impl Fn(&Push) -> bool) -> Option<String> {
+fn oldest(entries: &HashMap<String, PushEntry>, is_of: impl Fn(&Push) -> bool) -> Option<String> {
     let of = entries.values().filter(|entry| is_of(&entry.push));
     of.min_by_key(|entry| entry.touched).map(|entry| entry.push.id.clone())
 }
@@ -306,23 +306,23 @@ fn counts<'k, K: Eq + Hash>(keys: impl Iterator<Item = &'k K>) -> HashMap<&'k K,
 /// Memory for all manifests.
 pub(crate) struct ManifestMemory {
     bytes_max: u64,
-    held: Mutex<Held>,
+    held: Mutex<HeldMemory>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldMemory {
     bytes: u64,
-    by_app: HashMap<AppName, Share>,
+    by_app: HashMap<AppName, AppMemory>,
 }
 
 #[derive(Default)]
-struct Share {
+struct AppMemory {
     bytes: u64,
     holds: usize,
 }
 
 /// Memory of one manifest, released on drop.
-pub(crate) struct Hold {
+pub(crate) struct ManifestHold {
     memory: Arc<ManifestMemory>,
     app: AppName,
     environment: PlaceName,
@@ -340,13 +340,13 @@ impl ManifestMemory {
     }
 
     /// Returns an empty hold for a push to an environment.
-    pub(crate) fn hold(self: &Arc<Self>, app: &AppName, environment: &PlaceName) -> Hold {
+    pub(crate) fn hold(self: &Arc<Self>, app: &AppName, environment: &PlaceName) -> ManifestHold {
         self.held.lock().by_app.entry(app.clone()).or_default().holds += 1;
-        Hold { memory: Arc::clone(self), app: app.clone(), environment: environment.clone(), bytes: 0 }
+        ManifestHold { memory: Arc::clone(self), app: app.clone(), environment: environment.clone(), bytes: 0 }
     }
 }
 
-impl Hold {
+impl ManifestHold {
     pub(crate) fn app(&self) -> &AppName {
         &self.app
     }
@@ -400,7 +400,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for ManifestHold {
     fn drop(&mut self) {
         let mut held = self.memory.held.lock();
         held.bytes = held.bytes.saturating_sub(self.bytes);
@@ -429,7 +429,7 @@ mod manifest_memory_tests {
             let mut hold = memory.hold(&app(name), &PlaceName::prod());
             hold.grow(bytes).map(|()| hold).map_err(|error| error.0.code)
         };
-        let greedy: Vec<Hold> = std::iter::from_fn(|| hold("greedy", 10).ok()).collect();
+        let greedy: Vec<ManifestHold> = std::iter::from_fn(|| hold("greedy", 10).ok()).collect();
         assert_eq!((greedy.len(), greedy[0].of_app()), (5, 50));
         let first = hold("shop", 40).unwrap();
         assert_eq!(hold("shop", 1).err(), Some(Code::Busy), "beside its first one nothing is left");

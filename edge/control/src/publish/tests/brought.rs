@@ -9,7 +9,7 @@ use super::archives::{archive, push};
 use super::collections::world::{World, content, digest, name, world, world_with};
 use crate::archive::Count as _;
 use crate::ledger::{Actor, Error};
-use crate::publish::owned::Brought;
+use crate::publish::owned::StagedArchive;
 use crate::retention::Uploads as _;
 
 /// Length of each content.
@@ -18,12 +18,12 @@ fn each() -> u64 {
 }
 
 /// Begins an archive for an app with a storage limit of `max` bytes.
-async fn begin(world: &World, app: &AppName, max: u64) -> Result<Brought, Error> {
+async fn begin(world: &World, app: &AppName, max: u64) -> Result<StagedArchive, Error> {
     let uploads = &world.publisher.uploads;
-    Brought::begin((&uploads.owned, &uploads.leftovers), app, max).await
+    StagedArchive::begin((&uploads.owned, &uploads.leftovers), app, max).await
 }
 
-fn count(brought: &mut Brought, number: u8) -> Result<(), Code> {
+fn count(brought: &mut StagedArchive, number: u8) -> Result<(), Code> {
     brought.count(digest(number), each()).map_err(|Error(problem)| problem.code)
 }
 

@@ -8,10 +8,9 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use devanture_store::blobs::Key;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Catalog, Change, Check, Commit, Record, Revision};
-use devanture_store::records;
 use devanture_store::records::gone::{DeletedEnvironment, GoneVersion};
 use devanture_store::records::signing::signatures_key;
-use devanture_store::records::{AliasRecord, LivePointer, VersionRecord, gone, history, pointer};
+use devanture_store::records::{self, AliasRecord, LivePointer, VersionRecord, gone, history, pointer};
 
 use super::{Pass, app_of};
 use crate::ledger::{Error, PART_CHANGES_MAX, SystemWrite, commit_system, unless_conflict};

@@ -7,16 +7,14 @@ use devanture_config::{AppName, Digest};
 use devanture_store::blobs::Key;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Change, Committed};
-use devanture_store::records;
-use devanture_store::records::sent;
 use devanture_store::records::sent::SentRecord;
+use devanture_store::records::{self, sent};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::Pass;
 use super::mark::Marked;
-use crate::cluster;
-use crate::cluster::GatesClosed;
+use crate::cluster::{self, GatesClosed};
 use crate::ledger::{Closed, Error, SystemWrite, commit_in_parts};
 use crate::retention::Retention;
 
@@ -146,13 +144,13 @@ impl Retention {
 // Gates of the leases on all nodes, closed while a collection deletes files.
 
 /// Closed gates: no node takes a lease during their lifetime.
-pub(super) struct Gates<'l> {
+pub(super) struct LeaseGates<'l> {
     here: Closed<'l>,
     /// `None` on a standalone edge.
     elsewhere: Option<GatesClosed>,
 }
 
-impl Gates<'_> {
+impl LeaseGates<'_> {
     /// Returns true if a lease protects `key`.
     pub(super) fn holds(&self, key: Key) -> bool {
         self.here.holds(key) || self.elsewhere.as_ref().is_some_and(|gates| gates.holds(key))
@@ -190,13 +188,13 @@ impl Retention {
     ///
     /// # Errors
     /// A live node does not answer.
-    pub(super) async fn close_gates(&self, keys: &[Key]) -> Result<Gates<'_>, Error> {
+    pub(super) async fn close_gates(&self, keys: &[Key]) -> Result<LeaseGates<'_>, Error> {
         let here = self.ledger.leases.closed().await;
         let elsewhere = match &self.nodes {
             Some(nodes) => Some(nodes.close_gates(keys).await.map_err(cluster::Error::into_problem)?),
             None => None,
         };
-        Ok(Gates { here, elsewhere })
+        Ok(LeaseGates { here, elsewhere })
     }
 }
 

@@ -26,8 +26,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 
 use super::location::bad;
-use super::references;
-use super::references::{Look, Manifests};
+use super::references::{self, Look, Manifests};
 use crate::ledger::{Error, is_copied, lost, write_copied};
 
 // Files of a copied store, read while edges serve the store: blobs and manifests never change, so a folder
@@ -47,30 +46,33 @@ pub enum StoredFiles {
 }
 
 /// File being read.
-struct Reading {
+struct OpenedFile {
     /// Length in bytes.
     size: u64,
-    pieces: Pieces,
+    pieces: FilePieces,
 }
 
-enum Pieces {
+enum FilePieces {
     Local { file: Option<File>, path: PathBuf },
     Remote(BoxStream<'static, Result<Bytes, s3::Error>>),
 }
 
 impl StoredFiles {
     /// Opens a file; `None` if absent.
-    async fn open(&self, key: Key) -> Result<Option<Reading>, Error> {
+    async fn open(&self, key: Key) -> Result<Option<OpenedFile>, Error> {
         let Some(path) = key.path() else { return Ok(None) };
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(path);
                 let opened = blocking(move || open(&path)).await?;
-                Ok(opened.map(|(file, path, size)| Reading { size, pieces: Pieces::Local { file: Some(file), path } }))
+                Ok(opened.map(|(file, path, size)| OpenedFile {
+                    size,
+                    pieces: FilePieces::Local { file: Some(file), path },
+                }))
             }
             Self::Bucket(bucket) => {
                 let opened = bucket.open(&path).await?;
-                Ok(opened.map(|found| Reading { size: found.entry.size, pieces: Pieces::Remote(found.pieces) }))
+                Ok(opened.map(|found| OpenedFile { size: found.entry.size, pieces: FilePieces::Remote(found.pieces) }))
             }
         }
     }
@@ -93,12 +95,12 @@ impl StoredFiles {
     }
 }
 
-impl Reading {
+impl OpenedFile {
     /// Returns the next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match &mut self.pieces {
-            Pieces::Remote(pieces) => Ok(pieces.next().await.transpose()?),
-            Pieces::Local { file, path } => {
+            FilePieces::Remote(pieces) => Ok(pieces.next().await.transpose()?),
+            FilePieces::Local { file, path } => {
                 let Some(mut opened) = file.take() else { return Ok(None) };
                 let path = path.clone();
                 let (piece, opened) = blocking(move || {
@@ -169,18 +171,18 @@ fn manifests_below(root: &Path) -> Result<Vec<Key>, Error> {
 // Copies records: both stores list their records in key order, and differences are written.
 
 /// Changes per commit; etcd accepts 126.
-const CHANGES_MAX: usize = 100;
+const BATCH_CHANGES_MAX: usize = 100;
 /// Bytes per commit; etcd accepts 1.5 MiB.
-const BYTES_MAX: usize = 1_024 * 1_024;
+const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
 
 /// Record: key and value.
-type Pair = (String, Arc<[u8]>);
+type StoredRecord = (String, Arc<[u8]>);
 
 /// Source of the records to copy.
 #[async_trait]
 pub trait RecordSource: Send + Sync {
     /// Returns the next records after the key `after`, in key order; empty at the end.
-    async fn page(&self, after: Option<&str>) -> Result<Vec<Pair>, Error>;
+    async fn page(&self, after: Option<&str>) -> Result<Vec<StoredRecord>, Error>;
 }
 
 /// Result of a comparison of all records.
@@ -201,18 +203,18 @@ pub struct Copied {
 /// # Errors
 /// Errors of both stores.
 pub async fn copy_records(source: &dyn RecordSource, target: &dyn Catalog) -> Result<Copied, Error> {
-    let mut batch = Batch { target, changes: Vec::new(), bytes: 0, left_out: BTreeSet::new() };
+    let mut batch = ChangeBatch { target, changes: Vec::new(), bytes: 0, left_out: BTreeSet::new() };
     let mut copied = Copied::default();
-    let mut pairs = Pairs::of(source, target);
+    let mut pairs = MergedRecords::of(source, target);
     while let Some(pair) = pairs.next().await? {
-        copied.records = copied.records.saturating_add(u64::from(!matches!(pair, Difference::Surplus(_))));
+        copied.records = copied.records.saturating_add(u64::from(!matches!(pair, RecordDifference::Surplus(_))));
         match pair {
-            Difference::None => {}
-            Difference::Missing((key, value)) => {
+            RecordDifference::None => {}
+            RecordDifference::Missing((key, value)) => {
                 copied.written = copied.written.saturating_add(1);
                 batch.add(Change::Put(key, value)).await?;
             }
-            Difference::Surplus(key) => {
+            RecordDifference::Surplus(key) => {
                 copied.removed = copied.removed.saturating_add(1);
                 batch.add(Change::Delete(key)).await?;
             }
@@ -233,12 +235,12 @@ pub async fn compare_records(
     left_out: &BTreeSet<String>,
 ) -> Result<(u64, Option<String>), Error> {
     let mut count: u64 = 0;
-    let mut pairs = Pairs::of(source, target);
+    let mut pairs = MergedRecords::of(source, target);
     while let Some(pair) = pairs.next().await? {
         count = count.saturating_add(1);
         match pair {
-            Difference::None => {}
-            Difference::Missing((key, _)) | Difference::Surplus(key) => {
+            RecordDifference::None => {}
+            RecordDifference::Missing((key, _)) | RecordDifference::Surplus(key) => {
                 if !left_out.contains(&key) {
                     return Ok((count, Some(key)));
                 }
@@ -249,28 +251,28 @@ pub async fn compare_records(
 }
 
 /// Difference of a key between the stores.
-enum Difference {
+enum RecordDifference {
     /// Equal.
     None,
     /// Missing in the target, or with another value.
-    Missing(Pair),
+    Missing(StoredRecord),
     /// Only in the target.
     Surplus(String),
 }
 
 /// Both lists, merged.
-struct Pairs<'p> {
+struct MergedRecords<'p> {
     source: &'p dyn RecordSource,
-    page: vec::IntoIter<Pair>,
+    page: vec::IntoIter<StoredRecord>,
     after: Option<String>,
     is_at_end: bool,
     target: Scan<'p>,
-    theirs: Option<Pair>,
-    ours: Option<Pair>,
+    theirs: Option<StoredRecord>,
+    ours: Option<StoredRecord>,
     has_begun: bool,
 }
 
-impl<'p> Pairs<'p> {
+impl<'p> MergedRecords<'p> {
     fn of(source: &'p dyn RecordSource, target: &'p dyn Catalog) -> Self {
         Self {
             source,
@@ -284,7 +286,7 @@ impl<'p> Pairs<'p> {
         }
     }
 
-    async fn next(&mut self) -> Result<Option<Difference>, Error> {
+    async fn next(&mut self) -> Result<Option<RecordDifference>, Error> {
         if !self.has_begun {
             self.has_begun = true;
             self.theirs = self.next_theirs().await?;
@@ -306,14 +308,14 @@ impl<'p> Pairs<'p> {
             ours = std::mem::replace(&mut self.ours, next);
         }
         Ok(match (theirs, ours) {
-            (Some((_, theirs)), Some((_, ours))) if theirs == ours => Some(Difference::None),
-            (Some(pair), _) => Some(Difference::Missing(pair)),
-            (None, Some((key, _))) => Some(Difference::Surplus(key)),
+            (Some((_, theirs)), Some((_, ours))) if theirs == ours => Some(RecordDifference::None),
+            (Some(pair), _) => Some(RecordDifference::Missing(pair)),
+            (None, Some((key, _))) => Some(RecordDifference::Surplus(key)),
             (None, None) => None,
         })
     }
 
-    async fn next_theirs(&mut self) -> Result<Option<Pair>, Error> {
+    async fn next_theirs(&mut self) -> Result<Option<StoredRecord>, Error> {
         loop {
             if let Some(pair) = self.page.next() {
                 if is_copied(&pair.0) {
@@ -333,7 +335,7 @@ impl<'p> Pairs<'p> {
         }
     }
 
-    async fn next_ours(&mut self) -> Result<Option<Pair>, Error> {
+    async fn next_ours(&mut self) -> Result<Option<StoredRecord>, Error> {
         while let Some((key, record)) = self.target.next().await? {
             if is_copied(&key) {
                 return Ok(Some((key, record.value)));
@@ -344,20 +346,20 @@ impl<'p> Pairs<'p> {
 }
 
 /// Changes of a commit.
-struct Batch<'b> {
+struct ChangeBatch<'b> {
     target: &'b dyn Catalog,
     changes: Vec<Change>,
     bytes: usize,
     left_out: BTreeSet<String>,
 }
 
-impl Batch<'_> {
+impl ChangeBatch<'_> {
     async fn add(&mut self, change: Change) -> Result<(), Error> {
         let bytes = match &change {
             Change::Put(key, value) => key.len().saturating_add(value.len()),
             Change::Delete(key) => key.len(),
         };
-        if self.changes.len() >= CHANGES_MAX || self.bytes.saturating_add(bytes) > BYTES_MAX {
+        if self.changes.len() >= BATCH_CHANGES_MAX || self.bytes.saturating_add(bytes) > BATCH_BYTES_MAX {
             self.write().await?;
         }
         self.changes.push(change);
@@ -436,7 +438,7 @@ impl FileTarget {
     }
 
     /// Writes a file. Returns its length in bytes; `None` if the bytes do not match the name, and nothing is written.
-    async fn put(&self, key: Key, from: Reading) -> Result<Option<u64>, Error> {
+    async fn put(&self, key: Key, from: OpenedFile) -> Result<Option<u64>, Error> {
         match self {
             Self::Folder(blobs) => put_in_folder(&**blobs, key, from).await,
             Self::Bucket(bucket) => put_in_bucket(bucket, key, from).await,
@@ -444,7 +446,7 @@ impl FileTarget {
     }
 }
 
-async fn put_in_folder(blobs: &dyn Blobs, key: Key, mut from: Reading) -> Result<Option<u64>, Error> {
+async fn put_in_folder(blobs: &dyn Blobs, key: Key, mut from: OpenedFile) -> Result<Option<u64>, Error> {
     let mut upload = blobs.upload(key).await?;
     while let Some(piece) = from.next().await? {
         upload.write(piece).await?;
@@ -456,7 +458,7 @@ async fn put_in_folder(blobs: &dyn Blobs, key: Key, mut from: Reading) -> Result
     }
 }
 
-async fn put_in_bucket(bucket: &Bucket, key: Key, mut from: Reading) -> Result<Option<u64>, Error> {
+async fn put_in_bucket(bucket: &Bucket, key: Key, mut from: OpenedFile) -> Result<Option<u64>, Error> {
     let (Some(path), Key::Blob(expected) | Key::Manifest(expected)) = (key.path(), key) else { return Ok(None) };
     let (mut hasher, mut size) = (blake3::Hasher::new(), 0_u64);
     if from.size < LargeUpload::BYTES_MIN {
@@ -506,7 +508,7 @@ pub struct Progress {
 type Report<'r> = &'r (dyn Fn(Progress) + Send + Sync);
 
 /// Copied file with its length; `None` for a missing or damaged file.
-type Done = (Key, Option<u64>);
+type TransferredFile = (Key, Option<u64>);
 
 /// Copies files from one store to another.
 pub struct Transfer<'t> {
@@ -519,7 +521,7 @@ pub struct Transfer<'t> {
     looked: HashSet<Key>,
     /// Files found missing or damaged by the pass.
     damaged: HashSet<Key>,
-    under_way: FuturesUnordered<BoxFuture<'t, Result<Done, Error>>>,
+    under_way: FuturesUnordered<BoxFuture<'t, Result<TransferredFile, Error>>>,
     progress: Progress,
 }
 
@@ -637,7 +639,7 @@ mod tests {
 
     #[async_trait]
     impl RecordSource for Source {
-        async fn page(&self, after: Option<&str>) -> Result<Vec<Pair>, Error> {
+        async fn page(&self, after: Option<&str>) -> Result<Vec<StoredRecord>, Error> {
             let records = self.0.iter().map(|(key, value)| (key.clone(), Arc::clone(value)));
             Ok(records.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after)).take(self.1).collect())
         }

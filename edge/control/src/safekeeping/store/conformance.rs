@@ -9,7 +9,7 @@ use devanture_config::Digest;
 use super::{BackupStore, Finished, description, finished, open_to_write};
 use crate::ledger::Error;
 use crate::safekeeping::Location;
-use crate::safekeeping::location::{Description, in_snapshot};
+use crate::safekeeping::location::{BackupDescription, in_snapshot};
 use devanture_base::durable;
 use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::s3::Variables;
@@ -108,7 +108,7 @@ async fn keeps_backups(place: &Place) {
     }
     assert_eq!(store.snapshots().await.unwrap(), ["one", "two"]);
     assert_eq!(complete(&*store).await.unwrap(), [""; 0]);
-    let written = Description::new(1, 2, 3, 4, std::iter::once(("x".to_owned(), Digest::of(b"x"))).collect());
+    let written = BackupDescription::new(1, 2, 3, 4, std::iter::once(("x".to_owned(), Digest::of(b"x"))).collect());
     store.write(&in_snapshot("two", "snapshot.json"), written.to_bytes()).await.unwrap();
     assert_eq!(complete(&*store).await.unwrap(), ["two"]);
     assert_eq!(description(&*store, "two").await.unwrap(), Some(written));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::location::{self, Location};
-use super::location::{DESCRIPTION, Description, bad, in_snapshot};
+use super::location::{BackupDescription, DESCRIPTION, bad, in_snapshot};
 use crate::ledger::Error;
 use devanture_base::durable;
 use devanture_store::blobs::{self, Blobs, Key, ReadAt};
@@ -134,9 +134,9 @@ fn none_in(location: &Location) -> Error {
 }
 
 /// Returns the description of a backup; `None` for an incomplete backup.
-pub(super) async fn description(store: &dyn BackupStore, name: &str) -> Result<Option<Description>, Error> {
+pub(super) async fn description(store: &dyn BackupStore, name: &str) -> Result<Option<BackupDescription>, Error> {
     let text = store.read(&in_snapshot(name, DESCRIPTION)).await?;
-    text.map(|text| Description::parse(name, &text)).transpose()
+    text.map(|text| BackupDescription::parse(name, &text)).transpose()
 }
 
 /// Complete backup.
@@ -144,7 +144,7 @@ pub(super) struct Finished {
     /// Name, the time of the backup.
     pub(super) name: String,
     /// Description; an error for a damaged description or an unknown layout.
-    pub(super) description: Result<Description, Error>,
+    pub(super) description: Result<BackupDescription, Error>,
 }
 
 /// Returns the complete backups by time, including backups with an unreadable description: records and files may be
@@ -153,7 +153,7 @@ pub(super) async fn finished(store: &dyn BackupStore) -> Result<Vec<Finished>, E
     let mut found = Vec::new();
     for name in store.snapshots().await? {
         if let Some(text) = store.read(&in_snapshot(&name, DESCRIPTION)).await? {
-            let description = Description::parse(&name, &text);
+            let description = BackupDescription::parse(&name, &text);
             found.push(Finished { name, description });
         }
     }
