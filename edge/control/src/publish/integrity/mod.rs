@@ -159,7 +159,7 @@ struct PageMaker<'w> {
     outcome: PageCounts,
     hashes: HashMap<Digest, Sha256>,
     /// Made pages by key of their loads.
-    known: HashMap<Digest, HashedPage>,
+    known: HashMap<Digest, PageOutcome>,
     made: BTreeMap<BundlePath, FileEntry>,
     groups: Vec<(Digest, IntegrityPages)>,
 }
@@ -193,10 +193,10 @@ impl<'w> PageMaker<'w> {
         let (made, tables) = (IntegrityPages::MADE, BTreeSet::from([table]));
         let mut group = IntegrityPages { made, tables, ..IntegrityPages::default() };
         for (page, loads) in pages.iter().zip(&loads.pages) {
-            let hashed = loads.as_ref().map(|loads| self.known.get(&loads.key).copied().unwrap_or(HashedPage::Unfit));
+            let hashed = loads.as_ref().map(|loads| self.known.get(&loads.key).copied().unwrap_or(PageOutcome::Unfit));
             let (file, map) = match hashed {
-                Ok(HashedPage::As(file, map)) => (file, map),
-                Ok(HashedPage::Unfit) => {
+                Ok(PageOutcome::As(file, map)) => (file, map),
+                Ok(PageOutcome::Unfit) => {
                     self.outcome.unfit = self.outcome.unfit.saturating_add(1);
                     continue;
                 }
@@ -269,7 +269,7 @@ fn module_hashes(modules: &Modules, hashes: &HashMap<Digest, Sha256>) -> ModuleH
 
 /// Outcome of a page.
 #[derive(Clone, Copy)]
-enum HashedPage {
+enum PageOutcome {
     /// Served as the given file, with the hash of its import map.
     As(DecodedFile, Option<Sha256>),
     /// Hashes cannot be inserted.
@@ -282,12 +282,12 @@ async fn hashed(
     page: &ExaminedPage,
     loads: &PageLoads,
     known: &HashMap<Digest, Sha256>,
-) -> Result<(Digest, HashedPage), Error> {
+) -> Result<(Digest, PageOutcome), Error> {
     let hashes: Vec<Option<Sha256>> = loads.files.iter().map(|file| known.get(&(*file)?.0).copied()).collect();
     let modules = module_hashes(&loads.modules, known);
     let own = DecodedFile { hash: page.entry.hash, size: page.entry.size };
     if hashes.iter().all(Option::is_none) && modules.is_empty() {
-        return Ok((loads.key, HashedPage::As(own, None)));
+        return Ok((loads.key, PageOutcome::As(own, None)));
     }
     let bytes = work.blobs.get(Key::Blob(own.hash)).await?;
     let assets = Arc::clone(&page.assets);
@@ -297,13 +297,13 @@ async fn hashed(
         Some((Bytes::from(page.html), map))
     };
     let Some((made, map)) = work.pool.run(own.size, make).await.flatten() else {
-        return Ok((loads.key, HashedPage::Unfit));
+        return Ok((loads.key, PageOutcome::Unfit));
     };
     let file = DecodedFile { hash: Digest::of(&made), size: u64::try_from(made.len()).unwrap_or(u64::MAX) };
     if file != own {
         work.blobs.put(Key::Blob(file.hash), made).await?;
     }
-    Ok((loads.key, HashedPage::As(file, map)))
+    Ok((loads.key, PageOutcome::As(file, map)))
 }
 
 /// Makes quick variants of new pages, except those in `had`.

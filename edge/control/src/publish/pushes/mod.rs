@@ -312,11 +312,11 @@ pub(crate) struct ManifestMemory {
 #[derive(Default)]
 struct HeldMemory {
     bytes: u64,
-    by_app: HashMap<AppName, AppMemory>,
+    by_app: HashMap<AppName, ManifestMemoryOfApp>,
 }
 
 #[derive(Default)]
-struct AppMemory {
+struct ManifestMemoryOfApp {
     bytes: u64,
     holds: usize,
 }

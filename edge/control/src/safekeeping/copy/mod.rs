@@ -46,7 +46,7 @@ pub enum StoredFiles {
 }
 
 /// File being read.
-struct OpenedFile {
+struct FileToCopy {
     /// Length in bytes.
     size: u64,
     pieces: FilePieces,
@@ -59,20 +59,20 @@ enum FilePieces {
 
 impl StoredFiles {
     /// Opens a file; `None` if absent.
-    async fn open(&self, key: Key) -> Result<Option<OpenedFile>, Error> {
+    async fn open(&self, key: Key) -> Result<Option<FileToCopy>, Error> {
         let Some(path) = key.path() else { return Ok(None) };
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(path);
                 let opened = blocking(move || open(&path)).await?;
-                Ok(opened.map(|(file, path, size)| OpenedFile {
+                Ok(opened.map(|(file, path, size)| FileToCopy {
                     size,
                     pieces: FilePieces::Local { file: Some(file), path },
                 }))
             }
             Self::Bucket(bucket) => {
                 let opened = bucket.open(&path).await?;
-                Ok(opened.map(|found| OpenedFile { size: found.entry.size, pieces: FilePieces::Remote(found.pieces) }))
+                Ok(opened.map(|found| FileToCopy { size: found.entry.size, pieces: FilePieces::Remote(found.pieces) }))
             }
         }
     }
@@ -95,7 +95,7 @@ impl StoredFiles {
     }
 }
 
-impl OpenedFile {
+impl FileToCopy {
     /// Returns the next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match &mut self.pieces {
@@ -176,13 +176,13 @@ const BATCH_CHANGES_MAX: usize = 100;
 const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
 
 /// Record: key and value.
-type StoredRecord = (String, Arc<[u8]>);
+type RecordPair = (String, Arc<[u8]>);
 
 /// Source of the records to copy.
 #[async_trait]
 pub trait RecordSource: Send + Sync {
     /// Returns the next records after the key `after`, in key order; empty at the end.
-    async fn page(&self, after: Option<&str>) -> Result<Vec<StoredRecord>, Error>;
+    async fn page(&self, after: Option<&str>) -> Result<Vec<RecordPair>, Error>;
 }
 
 /// Result of a comparison of all records.
@@ -255,7 +255,7 @@ enum RecordDifference {
     /// Equal.
     None,
     /// Missing in the target, or with another value.
-    Missing(StoredRecord),
+    Missing(RecordPair),
     /// Only in the target.
     Surplus(String),
 }
@@ -263,12 +263,12 @@ enum RecordDifference {
 /// Both lists, merged.
 struct MergedRecords<'p> {
     source: &'p dyn RecordSource,
-    page: vec::IntoIter<StoredRecord>,
+    page: vec::IntoIter<RecordPair>,
     after: Option<String>,
     is_at_end: bool,
     target: Scan<'p>,
-    theirs: Option<StoredRecord>,
-    ours: Option<StoredRecord>,
+    theirs: Option<RecordPair>,
+    ours: Option<RecordPair>,
     has_begun: bool,
 }
 
@@ -315,7 +315,7 @@ impl<'p> MergedRecords<'p> {
         })
     }
 
-    async fn next_theirs(&mut self) -> Result<Option<StoredRecord>, Error> {
+    async fn next_theirs(&mut self) -> Result<Option<RecordPair>, Error> {
         loop {
             if let Some(pair) = self.page.next() {
                 if is_copied(&pair.0) {
@@ -335,7 +335,7 @@ impl<'p> MergedRecords<'p> {
         }
     }
 
-    async fn next_ours(&mut self) -> Result<Option<StoredRecord>, Error> {
+    async fn next_ours(&mut self) -> Result<Option<RecordPair>, Error> {
         while let Some((key, record)) = self.target.next().await? {
             if is_copied(&key) {
                 return Ok(Some((key, record.value)));
@@ -438,7 +438,7 @@ impl FileTarget {
     }
 
     /// Writes a file. Returns its length in bytes; `None` if the bytes do not match the name, and nothing is written.
-    async fn put(&self, key: Key, from: OpenedFile) -> Result<Option<u64>, Error> {
+    async fn put(&self, key: Key, from: FileToCopy) -> Result<Option<u64>, Error> {
         match self {
             Self::Folder(blobs) => put_in_folder(&**blobs, key, from).await,
             Self::Bucket(bucket) => put_in_bucket(bucket, key, from).await,
@@ -446,7 +446,7 @@ impl FileTarget {
     }
 }
 
-async fn put_in_folder(blobs: &dyn Blobs, key: Key, mut from: OpenedFile) -> Result<Option<u64>, Error> {
+async fn put_in_folder(blobs: &dyn Blobs, key: Key, mut from: FileToCopy) -> Result<Option<u64>, Error> {
     let mut upload = blobs.upload(key).await?;
     while let Some(piece) = from.next().await? {
         upload.write(piece).await?;
@@ -458,7 +458,7 @@ async fn put_in_folder(blobs: &dyn Blobs, key: Key, mut from: OpenedFile) -> Res
     }
 }
 
-async fn put_in_bucket(bucket: &Bucket, key: Key, mut from: OpenedFile) -> Result<Option<u64>, Error> {
+async fn put_in_bucket(bucket: &Bucket, key: Key, mut from: FileToCopy) -> Result<Option<u64>, Error> {
     let (Some(path), Key::Blob(expected) | Key::Manifest(expected)) = (key.path(), key) else { return Ok(None) };
     let (mut hasher, mut size) = (blake3::Hasher::new(), 0_u64);
     if from.size < LargeUpload::BYTES_MIN {
@@ -639,7 +639,7 @@ mod tests {
 
     #[async_trait]
     impl RecordSource for Source {
-        async fn page(&self, after: Option<&str>) -> Result<Vec<StoredRecord>, Error> {
+        async fn page(&self, after: Option<&str>) -> Result<Vec<RecordPair>, Error> {
             let records = self.0.iter().map(|(key, value)| (key.clone(), Arc::clone(value)));
             Ok(records.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after)).take(self.1).collect())
         }
